@@ -1,0 +1,29 @@
+"""An event that has passed the door and waits to be written.
+
+The door (`ledger.events`) makes drafts; the writer gives them an index, a time and a link::
+
+    Draft(type="note.added/1", stream="note/release", actor="user:7", payload=b'{"text":"go"}')
+
+It has a file of its own so that the writer and the stores need not import pydantic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Draft"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One validated event: `payload` holds the bytes that are hashed and kept, never made again.
+
+    `expected_version` is the version of the stream before this event: 0 for a new stream, None for
+    "wherever it stands". Inside one batch the drafts of a stream count on from each other.
+    """
+
+    type: str
+    stream: str
+    actor: str
+    payload: bytes
+    expected_version: int | None = None
