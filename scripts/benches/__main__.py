@@ -14,6 +14,8 @@ from pathlib import Path
 
 from scripts.benches.harness import Context, Measurement, report
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 SUITES = {
     "ledger": ("ledger_append", "ledger_verify", "ledger_state", "ledger_start"),
 }
@@ -36,7 +38,9 @@ def main() -> int:
     parts = SUITES[chosen.name]
     if chosen.part:
         parts = tuple(part for part in parts if part.removeprefix(f"{chosen.name}_") in chosen.part)
-    with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="asof-bench-") as folder:
+    place = chosen.folder or CHECKOUT / ".cache"  # not /tmp: it may be memory, which has no fsync
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix="asof-bench-") as folder:
         context = Context(folder=Path(folder), seed=chosen.seed, quick=chosen.quick)
         met = report(chosen.name, context, _rows(context, parts), json_file=chosen.json)
     return 0 if met else 1
