@@ -1,0 +1,27 @@
+"""SHA-256 with the two prefixes of RFC 6962, so that a leaf can never pass for a node.
+
+::
+
+    leaf_hash(data) = SHA-256(0x00 ‖ data)          node_hash(l, r) = SHA-256(0x01 ‖ l ‖ r)
+
+Hashes are 32 bytes and never shortened. docs/spec/tree.md, rules 1 to 3.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+__all__ = ["EMPTY_ROOT", "HASH_SIZE", "leaf_hash", "node_hash"]
+
+HASH_SIZE = 32
+EMPTY_ROOT: bytes = sha256(b"").digest()
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """The hash of one entry: the chain links to it and the tree is built of it."""
+    return sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of two subtrees side by side."""
+    return sha256(b"\x01" + left + right).digest()
