@@ -1,8 +1,8 @@
 """Text in one form only: JSON, times, base64, decimals, names.
 
-Python is lenient where a ledger must not be: `int` takes ``4_2`` and ``٤٢``, `b64decode` drops stray
-characters, `json.loads` keeps the last of two equal keys and turns ``1e999`` into infinity. Every reader
-here accepts exactly what the matching writer makes, or refuses::
+Python is lenient where a ledger must not be: `int` takes ``4_2`` and ``٤٢``, `b64decode` drops
+stray characters, `json.loads` keeps the last of two equal keys and turns ``1e999`` into infinity.
+Every reader here accepts exactly what the matching writer makes, or refuses::
 
     parse_time("2026-11-21T05:00:00.000000Z")   1795237200000000, and no other spelling gives it
     parse_json(b'{"a":1,"a":2}')                MalformedError: /a: the key occurs twice
@@ -48,7 +48,7 @@ __all__ = [
     "parse_time",
 ]
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 MAX_JSON_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
@@ -64,12 +64,12 @@ def parse_json(
 ) -> JsonValue:
     """The value of one JSON text, or MalformedError that points to the place.
 
-    Refused: equal keys in one object (after escapes are read), NaN and infinities, numbers that overflow a
-    double, integers beyond ±(2^53-1), lone surrogates, a byte order mark, invalid UTF-8, nesting deeper
-    than `max_depth`, more than `max_bytes`. About 3 µs for an event of 500 bytes.
+    Refused: equal keys in one object (after escapes are read), NaN and infinities, numbers that
+    overflow a double, integers beyond ±(2^53-1), lone surrogates, a byte order mark, invalid UTF-8,
+    nesting deeper than `max_depth`, more than `max_bytes`. About 3 µs for an event of 500 bytes.
 
-    The quick way accepts only what it can prove; the careful way decides everything else, and is the one
-    that explains.
+    The quick way accepts only what it can prove; the careful way decides everything else, and is
+    the one that explains.
     """
     raw = _utf8_bytes(data) if isinstance(data, str) else data
     if len(raw) > max_bytes:
@@ -100,28 +100,34 @@ def _utf8_bytes(text: str) -> bytes:
         raise MalformedError(f"a lone surrogate at character {error.start}") from error
 
 
+_ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"{[:")
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_BACKSLASH = 0x5C
 _LONG_DIGITS = b"0" * 19
 
 
 def _is_proved_strict(raw: bytes, value: Any, max_depth: int) -> bool:
     """Whether what orjson read is beyond doubt what strict reading gives. False means: not proved.
 
-    orjson refuses NaN, overflow, lone surrogates, byte order marks and invalid UTF-8 itself. What it lets
-    pass is excluded here:
+    orjson refuses NaN, overflow, lone surrogates, byte order marks and invalid UTF-8 itself. What
+    it lets pass is excluded here:
 
     1. Depth: a text cannot nest deeper than it has opening brackets.
-    2. Integers: one that does not fit 64 bits becomes a float, and has at least 19 digits in a row; one
-       that fits stays an integer, and OPT_STRICT_INTEGER raises beyond ±(2^53-1).
-    3. Equal keys: each member of an object has one colon outside strings. If no colon is escaped in the
-       text, its colons are those of all members and all strings; the value written again has those of the
-       members and strings that were kept. Equal counts: nothing was dropped.
+    2. Integers: one that does not fit 64 bits becomes a float, and has at least 19 digits in a row;
+       one that fits stays an integer, and OPT_STRICT_INTEGER raises beyond ±(2^53-1).
+    3. Equal keys: each member of an object has one colon outside strings. If no colon is escaped in
+       the text, its colons are those of all members and all strings; the value written again has
+       those of the members and strings that were kept. Equal counts: nothing was dropped.
     """
-    if raw.count(b"{") + raw.count(b"[") > max_depth and _depth_of(value) > max_depth:
+    structure = raw.translate(None, _ALL_BUT_STRUCTURE)
+    colons = structure.count(b":")
+    if len(structure) - colons > max_depth and _depth_of(value) > max_depth:
         return False
-    if _LONG_DIGITS in raw.translate(_DIGITS_TO_ZERO) or b"\\u003" in raw:
+    if _LONG_DIGITS in raw.translate(_DIGITS_TO_ZERO):
         return False
-    return raw.count(b":") == orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER).count(b":")
+    if _BACKSLASH in raw and b"\\u003" in raw:
+        return False
+    return colons == orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER).count(b":")
 
 
 def _depth_of(value: Any) -> int:
@@ -182,7 +188,7 @@ def _parse_carefully(raw: bytes, max_depth: int) -> JsonValue:
 
 
 def _admit(mark: Any, pointer: str, depth_left: int) -> JsonValue:
-    """The plain value of a mark, or MalformedError with `pointer`. At most `depth_left` containers deep."""
+    """The plain value of a mark, at most `depth_left` containers deep, or MalformedError."""
     if isinstance(mark, (_Members, list)) and depth_left == 0:
         raise MalformedError("nested too deep", where=pointer)
     if isinstance(mark, _Members):
@@ -243,10 +249,10 @@ _WRITE_OPTIONS = (
 
 
 def format_json(value: object) -> bytes:
-    """The bytes of a payload: compact, keys sorted. They are hashed as they are and never made again.
+    """The bytes of a payload: compact, keys sorted. They are hashed as they are, never made again.
 
-    `parse_json(format_json(x)) == x`. For objects whose keys are plain ASCII and whose numbers are integers
-    these are also the bytes of RFC 8785; for arbitrary JSON use `format_canonical`.
+    `parse_json(format_json(x)) == x`. For objects whose keys are plain ASCII and whose numbers are
+    integers these are also the bytes of RFC 8785; for arbitrary JSON use `format_canonical`.
     """
     try:
         data = orjson.dumps(value, option=_WRITE_OPTIONS)
@@ -269,7 +275,7 @@ def _refuse_non_finite(value: object, pointer: str) -> None:
 
 
 def format_canonical(value: object) -> bytes:
-    """RFC 8785 (JCS) bytes of any JSON value. Pure Python and slow: not for the path of an append."""
+    """RFC 8785 (JCS) bytes of any JSON value. Pure Python, slow: not for the path of an append."""
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
@@ -321,13 +327,14 @@ def parse_time(text: str) -> int:
 def parse_rfc3339(text: str) -> int:
     """The instant of any RFC 3339 time with an offset; digits beyond microseconds are cut off.
 
-    A local time without offset is refused: nobody could say later which instant it was. A leap second
-    (23:59:60 UTC) is the instant after it, as in POSIX time.
+    A local time without offset is refused: nobody could say later which instant it was. A leap
+    second (23:59:60 UTC) is the instant after it, as in POSIX time.
     """
     match = _RFC3339.fullmatch(text)
     if not match:
         raise MalformedError(
-            f"not an RFC 3339 time with an offset (such as 2026-11-21T05:00:00Z or …+01:00): {text[:64]!r}"
+            "not an RFC 3339 time with an offset, such as 2026-11-21T05:00:00Z or "
+            f"2026-11-21T06:00:00+01:00: {text[:64]!r}"
         )
     date, minute, second, fraction, sign, hours, minutes = match.groups()
     leap = second == "60"

@@ -1,15 +1,16 @@
-"""The chain: each entry holds the leaf hash of the one before, so none can be changed, taken out or slipped in.
+"""The chain: each entry holds the leaf hash of the one before; none can be changed or taken out.
 
 ::
 
-    EMPTY ◀── entry 0 ◀── entry 1 ◀── entry 2          prev(i) = leaf_hash(entry i-1), prev(0) = SHA-256("")
+    EMPTY ◀── entry 0 ◀── entry 1 ◀── entry 2        prev(i) = leaf_hash(entry i-1), prev(0) = EMPTY
 
 Two loops carry the ledger's speed, one on the way in and one on the way back:
 
 * `link` gives prepared events their indexes, time and links (an append, inside the lock);
 * `ChainChecker` recomputes commitment, entry and leaf hash of stored rows in one pass (an audit).
 
-A row keeps the fields only, neither `prev` nor the entry's bytes: both follow. docs/spec/entry.md, rules 2 to 6.
+A row keeps the fields only, neither `prev` nor the entry's bytes: both follow. docs/spec/entry.md,
+rules 2 to 6.
 """
 
 from __future__ import annotations
@@ -82,9 +83,10 @@ class Linked(NamedTuple):
 def link(
     head: ChainHead, events: Iterable[Prepared], *, formatter: EntryFormatter, now: int
 ) -> Linked:
-    """The entries of `events` after `head`. `recorded_at` is `now`, or the head's time if that is later.
+    """The entries of `events` after `head`, recorded at `now` or the head's time, the later one.
 
-    MalformedError for a name that no entry may have; then nothing was linked. About 1.3 µs an event.
+    MalformedError for a name that no entry may have; then nothing was linked. About 1.3 µs an
+    event.
     """
     sha, format_ = sha256, formatter.format
     recorded_at = max(now, head.recorded_at)
@@ -104,7 +106,7 @@ def link(
 
 
 def check_link(head: ChainHead, data: bytes, *, ledger: str) -> tuple[Entry, ChainHead]:
-    """The entry in `data` and the new end of the chain, or TamperError saying why it does not follow `head`.
+    """The entry in `data` and the new end of the chain, or TamperError: why it does not follow.
 
     For readers of entry bytes (bundles, exports); stored rows have `ChainChecker`.
     """
@@ -139,8 +141,9 @@ def _check_same(message: str, index: int, expected: str, found: str) -> None:
 class Finding:
     """One difference between what is stored and what was recorded.
 
-    kind `payload`: it is not what the entry commits to. kind `entry`: its fields do not give its leaf hash.
-    kind `link`: the order is broken, by a missing or repeated index or a time that runs backwards.
+    kind `payload`: it is not what the entry commits to. kind `entry`: its fields do not give its
+    leaf hash. kind `link`: the order is broken, by a missing or repeated index or a time that runs
+    backwards.
     """
 
     kind: Literal["payload", "entry", "link"]
@@ -158,8 +161,8 @@ class Finding:
 class CheckedRows:
     """What one pass over some rows gave.
 
-    `leaf_hashes` are those stored, in order, for the tree to be built of. `withheld` are the indexes whose
-    payload and salt are not there, so that only their entries could be checked.
+    `leaf_hashes` are those stored, in order, for the tree to be built of. `withheld` are the
+    indexes whose payload and salt are not there, so that only their entries could be checked.
     """
 
     leaf_hashes: list[bytes] = field(default_factory=list)
@@ -170,9 +173,10 @@ class CheckedRows:
 class ChainChecker:
     """Verifies stored rows in index order, batch after batch, and goes on after damage.
 
-    Begin at any row whose predecessor's leaf hash and time are known, so ranges can be checked side by side.
-    After a finding it goes on from the leaf hash that is stored: each damaged entry gives findings of its
-    own, not all the entries after it. `index`, `prev` and `recorded_at` tell where it stands.
+    Begin at any row whose predecessor's leaf hash and time are known, so ranges can be checked side
+    by side. After a finding it goes on from the leaf hash that is stored: each damaged entry gives
+    findings of its own, not all the entries after it. `index`, `prev` and `recorded_at` tell where
+    it stands.
     """
 
     __slots__ = ("_doubted", "_formatter", "index", "prev", "recorded_at")
@@ -195,10 +199,10 @@ class ChainChecker:
         self.recorded_at = recorded_at
 
     def check(self, rows: Iterable[StoredRow]) -> CheckedRows:
-        """Checks the next rows, a list or a stream; what it keeps grows with their number, 32 bytes a row.
+        """Checks the next rows, a list or a stream; of each it keeps the leaf hash only.
 
-        About 2.5 µs a row with payloads of 0.5 kB. The loop holds the good case only; every doubt is left to
-        `_examine`, which looks at the row again, slowly.
+        About 2.5 µs a row with payloads of 0.5 kB. The loop holds the good case only; every doubt
+        is left to `_examine`, which looks at the row again, slowly.
         """
         checked = CheckedRows()
         sha, format_, keep = sha256, self._formatter.format, checked.leaf_hashes.append
@@ -266,8 +270,9 @@ class ChainChecker:
     def _entry_finding(self, row: StoredRow) -> list[Finding]:
         """Whether the row's fields give its leaf hash, linked to the entry before.
 
-        Where the stored leaf hash of the entry before is in doubt, a link to the hash that its fields give
-        is as good: then it was the stored hash that was changed, and this entry is sound.
+        Where the stored leaf hash of the entry before is in doubt, a link to the hash that its
+        fields give is as good: then it was the stored hash that was changed, and this entry is
+        sound.
         """
         index, leaf = row[0], row[9]
         try:
@@ -319,7 +324,18 @@ def check_rows(
     return ChainChecker(ledger, start=start, prev=prev, recorded_at=recorded_at).check(rows)
 
 
-_ROW_TYPES = (int, int, str, str, str, int, bytes, (bytes, type(None)), (bytes, type(None)), bytes)
+_ROW_TYPES: tuple[type | tuple[type, ...], ...] = (
+    int,
+    int,
+    str,
+    str,
+    str,
+    int,
+    bytes,
+    (bytes, type(None)),
+    (bytes, type(None)),
+    bytes,
+)
 
 
 def _is_well_typed(row: Sequence[object]) -> bool:

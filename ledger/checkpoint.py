@@ -1,4 +1,4 @@
-"""A checkpoint: the signed statement "this ledger has N entries with this root" (C2SP tlog-checkpoint).
+"""A checkpoint (C2SP tlog-checkpoint): signed, "this ledger has N entries with this root".
 
 ::
 
@@ -56,7 +56,7 @@ def format_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def parse_checkpoint(text: bytes) -> Checkpoint:
-    """The checkpoint of exactly what `format_checkpoint` writes, its signatures already taken off."""
+    """The checkpoint of exactly what `format_checkpoint` writes; signatures are off already."""
     try:
         lines = text.decode().split("\n")
     except UnicodeDecodeError as error:

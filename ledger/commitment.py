@@ -4,9 +4,9 @@
 
     commitment = SHA-256("asof/payload/v1\\n" ‖ salt ‖ payload)          salt: 16 random bytes
 
-The salt is kept and disclosed with the payload, never without it, so a payload can be withheld or lawfully
-erased and every proof still holds. Without the salt, a short payload could be guessed from its digest.
-docs/spec/entry.md, rule 1.
+The salt is kept and disclosed with the payload, never without it, so a payload can be withheld or
+lawfully erased and every proof still holds. Without the salt, a short payload could be guessed from
+its digest. docs/spec/entry.md, rule 1.
 """
 
 from __future__ import annotations

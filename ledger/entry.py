@@ -2,13 +2,15 @@
 
 ::
 
-    {"actor":"service:trainer-0","commitment":"<64 hex>","index":0,"ledger":"ledger.example.com/acme",
-     "prev":"<64 hex>","recorded_at":"2026-11-21T05:00:00.000000Z","stream":"asset/model/forecaster-1",
+    {"actor":"service:trainer-0","commitment":"<64
+    hex>","index":0,"ledger":"ledger.example.com/acme",
+     "prev":"<64
+     hex>","recorded_at":"2026-11-21T05:00:00.000000Z","stream":"asset/model/forecaster-1",
      "type":"asset.version.recorded/1","v":1,"version":1}        (one line, no spaces)
 
-The bytes follow from the fields and the fields from the bytes; `parse_entry` refuses every other spelling.
-For these members, strings in NFC without control characters and integers, JCS needs only two escapes:
-the quote and the backslash. docs/spec/entry.md.
+The bytes follow from the fields and the fields from the bytes; `parse_entry` refuses every other
+spelling. For these members, strings in NFC without control characters and integers, JCS needs only
+two escapes: the quote and the backslash. docs/spec/entry.md.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ _HEX_HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """The fields of an entry. `prev` is the leaf hash of the entry before; `recorded_at` is in microseconds."""
+    """The fields of an entry; `prev` is the leaf hash of the entry before."""
 
     actor: str
     commitment: bytes
@@ -80,7 +82,7 @@ def format_entry(entry: Entry) -> bytes:
 
 
 def parse_entry(data: bytes) -> Entry:
-    """The entry whose bytes these are: parsed, formatted again, compared. MalformedError otherwise."""
+    """The entry whose bytes these are: parsed, formatted again, compared; or MalformedError."""
     members = parse_json_object(data, max_bytes=MAX_ENTRY_BYTES, max_depth=1)
     if members.keys() != _MEMBERS:
         names = ", ".join(sorted(members.keys() ^ _MEMBERS))
@@ -109,10 +111,10 @@ def entry_leaf(data: bytes) -> bytes:
 
 
 class EntryFormatter:
-    """Makes the entries of one ledger quickly (about 0.5 µs each), with the names checked once each.
+    """Makes the entries of one ledger, about 0.5 µs each; a name is checked when first met.
 
-    `format` trusts its numbers, hex digests and time, which the caller has just made; names it checks.
-    Safe to share between threads.
+    `format` trusts its numbers, hex digests and time, which the caller has just made; names it
+    checks. Safe to share between threads.
     """
 
     __slots__ = ("_actors", "_ledger", "_streams", "_types", "ledger")

@@ -10,8 +10,9 @@ Five leaves, and the proof that ``c`` is among them (``d``, then ``ab``, then ``
      /  \\  /  \\
     a   b c   d
 
-Nothing here reads all leaves: to append, the right edge is enough; to prove, a `NodeReader` gives the hash
-of any perfect subtree, from tiles or from a batch. docs/spec/tree.md has the numbered rules.
+Nothing here reads all leaves: to append, the right edge is enough; to prove, a `NodeReader` gives
+the hash of any perfect subtree, from tiles or from a batch. docs/spec/tree.md has the numbered
+rules.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 NodeReader: TypeAlias = Callable[[int, int], bytes]
-"""``nodes(level, index)``: the hash of the perfect subtree over leaves [index·2^level, (index+1)·2^level)."""
+"""``nodes(level, index)``: the hash over the 2^level leaves from index·2^level on, all present."""
 
 
 # ---------------------------------------------------------------------------------- the right edge
@@ -46,9 +47,10 @@ NodeReader: TypeAlias = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """All that must be remembered of a tree to append to it: `size`, and the `edge` of its perfect subtrees.
+    """All that must be remembered of a tree to append to it.
 
-    `edge` goes from the largest (leftmost) subtree to the smallest, one hash for each 1 in the size.
+    `edge` has its perfect subtrees from left to right, largest first: one hash for each 1 in the
+    size.
     """
 
     size: int
@@ -152,7 +154,7 @@ def _path(position: int, level: int, size: int, nodes: NodeReader) -> list[bytes
 
 
 def _edge(start: int, stop: int, nodes: NodeReader) -> list[bytes]:
-    """The perfect subtrees of leaves [start, stop), largest first; `start` is a multiple of the largest."""
+    """The perfect subtrees of leaves [start, stop), largest first; `start` suits the largest."""
     edge = []
     while start < stop:
         level = (stop - start).bit_length() - 1
@@ -171,9 +173,10 @@ def _trailing_zeros(number: int) -> int:
 def check_inclusion(
     index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes
 ) -> None:
-    """Raises unless `leaf` is leaf `index` of the tree of `size` with `root` (docs/spec/tree.md, rule 8).
+    """Raises unless `leaf` is leaf `index` of the tree (size, root). docs/spec/tree.md, rule 8.
 
-    MalformedError where the numbers and lengths cannot belong to a proof, TamperError where hashes disagree.
+    MalformedError where the numbers and lengths cannot belong to a proof, TamperError where hashes
+    disagree.
     """
     if not 0 <= index < size:
         raise MalformedError(f"there is no leaf {index} in a tree of {size}")
@@ -198,10 +201,10 @@ def check_inclusion(
 def check_consistency(
     size1: int, size2: int, proof: Sequence[bytes], root1: bytes, root2: bytes
 ) -> None:
-    """Raises unless the tree (size1, root1) is the beginning of (size2, root2) (docs/spec/tree.md, rule 9)."""
+    """Raises unless tree (size1, root1) begins tree (size2, root2). docs/spec/tree.md, rule 9."""
     if not 0 < size1 <= size2:
         raise MalformedError(f"no tree of {size1} can be shown to begin a tree of {size2}")
-    _check_hashes(root1, root2, *proof)
+    _check_hashes(*proof)
     if size1 == size2:
         _check_length(proof, 0)
         _check_root(size1, root1, root2)
@@ -219,7 +222,7 @@ def check_consistency(
 
 
 def _lead(seed: bytes, path: Sequence[bytes], inner: int, mask: int) -> tuple[bytes, bytes]:
-    """Where a consistency proof leads: to the root of the smaller tree and to that of the larger."""
+    """Where a consistency proof leads: to the roots of the smaller and of the larger tree."""
     smaller = larger = seed
     for level, node in enumerate(path[:inner]):
         if mask >> level & 1:
@@ -258,9 +261,9 @@ def _check_hashes(*hashes: bytes) -> None:
 class BatchTree:
     """The tree right after a batch, known from the frontier before it and the batch alone.
 
-    It proves the inclusion of any leaf of the batch at `size` without reading the store: a sibling to the
-    left is either on the frontier or made of the batch. Nodes are made at the first question and kept, so a
-    receipt that nobody asks for costs nothing. Safe to share between threads.
+    It proves the inclusion of any leaf of the batch at `size` without reading the store: a sibling
+    to the left is either on the frontier or made of the batch. Nodes are made at the first question
+    and kept, so a receipt that nobody asks for costs nothing. Safe to share between threads.
     """
 
     __slots__ = ("_before", "_levels", "_lock", "leaves", "size")
@@ -304,11 +307,11 @@ class BatchTree:
         return self._edge_node(level)
 
     def _edge_node(self, level: int) -> bytes:
-        """The frontier's subtree of 2^level leaves: as many hashes stand left of it as 1s above that bit."""
+        """The frontier's subtree of 2^level leaves; as many are left of it as 1s above that bit."""
         return self._before.edge[(self._before.size >> (level + 1)).bit_count()]
 
     def _made_levels(self) -> list[tuple[int, list[bytes]]]:
-        """For each level: the position of the first node that the batch touches, and the nodes from there."""
+        """For each level: where the nodes that the batch touches begin, and these nodes."""
         levels = []
         first, nodes, level = self._before.size, list(self.leaves), 0
         while nodes:

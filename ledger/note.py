@@ -1,4 +1,4 @@
-"""Signed notes (C2SP signed-note): a text that a person can read, and lines that a machine can check.
+"""Signed notes (C2SP signed-note): a text for people, and lines that a machine can check.
 
 ::
 
@@ -6,8 +6,9 @@
 
     — example.com/foo Uw+k2uDZHJG…
 
-The key name says whose signature a line claims to be; the four bytes before the signature say by which key.
-A verifier key travels as one word, ``example.com/foo+530d903a+AekyeRrm56h…``. docs/spec/note.md.
+The key name says whose signature a line claims to be; the four bytes before the signature say by
+which key. A verifier key travels as one word, ``example.com/foo+530d903a+AekyeRrm56h…``.
+docs/spec/note.md.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ class NoteSignature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note whose known signatures hold: its text, all its lines, and those that were `verified`."""
+    """A note whose known signatures hold: its text, all its lines, those that were `verified`."""
 
     text: bytes
     signatures: tuple[NoteSignature, ...]
@@ -168,8 +169,8 @@ def sign_note(text: bytes, signers: Sequence[Signer]) -> bytes:
 def open_note(data: bytes, keys: Iterable[VerifierKey]) -> Note:
     """The note, once each line of a known key is verified (docs/spec/note.md, rules 6 to 9).
 
-    Lines of unknown keys are ignored. TamperError if a known key's signature is wrong or no known key has
-    signed; MalformedError if it is no note at all.
+    Lines of unknown keys are ignored. TamperError if a known key's signature is wrong or no known
+    key has signed; MalformedError if it is no note at all.
     """
     text, lines = _split(data)
     signatures = tuple(_parse_line(line) for line in lines)

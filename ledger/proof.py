@@ -32,7 +32,7 @@ MAX_HASHES: Final = 63
 
 @dataclass(frozen=True, slots=True)
 class InclusionProof:
-    """That some leaf stands at `index` of the tree of `checkpoint` (a signed note, as it was published)."""
+    """That some leaf stands at `index` of the tree of `checkpoint`, a signed note as published."""
 
     index: int
     hashes: tuple[bytes, ...]

@@ -3,10 +3,11 @@
 ::
 
     {"checkpoint":"ledger.example.com/acme\\n5\\n…","entry":"{\\"actor\\":…}","index":2,
-     "leaf_hash":"<64 hex>","proof":["FH3b9Viq…","u98c1BLi…","i8qc2w7k…"],"v":1}     (one line, no spaces)
+     "leaf_hash":"<64 hex>","proof":["FH3b9Viq…","u98c1BLi…","i8qc2w7k…"],"v":1}     (one line)
 
-Whoever keeps receipts can later show that an entry was removed or changed: the ledger signed for it.
-A batch shares one checkpoint; the proofs are made when somebody asks for them. docs/spec/receipt.md.
+Whoever keeps receipts can later show that an entry was removed or changed: the ledger signed for
+it. A batch shares one checkpoint; the proofs are made when somebody asks for them.
+docs/spec/receipt.md.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _HEX_HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The entry's bytes, its place, and the hashes that lead from it to the root of `checkpoint`."""
+    """An entry's bytes, its place, and the hashes that lead to the root of `checkpoint`."""
 
     index: int
     leaf_hash: bytes
@@ -151,8 +152,8 @@ def _text(data: bytes, where: str) -> str:
 class BatchReceipts(Sequence[Receipt]):
     """The receipts of consecutive entries of one batch, made one by one when they are asked for.
 
-    `entries` are the bytes of the entries from `first_index` on; `tree` is the batch's tree, at whose size
-    `checkpoint` was signed.
+    `entries` are the bytes of the entries from `first_index` on; `tree` is the batch's tree, at
+    whose size `checkpoint` was signed.
     """
 
     __slots__ = ("_checkpoint", "_entries", "_first_index", "_tree")

@@ -7,8 +7,8 @@
     tile/1/000.p/5     = the first 5 roots of level-0 tiles      partial: put together on demand
     tile/entries/…     = the entries themselves, each after its length in two bytes
 
-A store keeps full tiles only. `TileBuilder` makes them as leaves are appended; `TileNodes` reads nodes out of
-them for proofs. docs/spec/tiles.md.
+A store keeps full tiles only. `TileBuilder` makes them as leaves are appended; `TileNodes` reads
+nodes out of them for proofs. docs/spec/tiles.md.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _parse_path(path: str) -> tuple[str, int, int]:
 
 
 def partial_width(level: int, size: int) -> int:
-    """How many hashes the partial tile at `level` holds for a tree of `size`; 0 means there is none."""
+    """How many hashes the partial tile at `level` holds for a tree of `size`; 0: there is none."""
     return (size >> (TILE_HEIGHT * level)) % TILE_WIDTH
 
 
@@ -147,10 +147,11 @@ def tile_root(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TileBuilder:
-    """The partial tiles at the right edge of a tree of `size`: `rows[level]`, hashes one after another.
+    """The right edge of a tree in partial tiles: `rows[level]`, hashes one after another.
 
-    It is all that is needed to go on: full tiles come out as leaves go in, and `frontier` gives the root.
-    One node hash a leaf, so an audit needs no other tree. Immutable: a failed append leaves it as it was.
+    It is all that is needed to go on: full tiles come out as leaves go in, and `frontier` gives the
+    root. One node hash a leaf, so an audit needs no other tree. Immutable: a failed append leaves
+    it as it was.
     """
 
     size: int
@@ -169,7 +170,7 @@ class TileBuilder:
         return cls(nodes.size, tuple(rows))
 
     def extended(self, leaves: Sequence[bytes]) -> tuple[TileBuilder, list[Tile]]:
-        """The builder with leaf hashes appended, and the tiles that became full by it, lower levels first."""
+        """The builder with leaf hashes appended, and the tiles now full, lower levels first."""
         rows = list(self.rows)
         tiles: list[Tile] = []
         fresh: Sequence[bytes] = leaves
@@ -207,9 +208,9 @@ class TileBuilder:
 class TileNodes:
     """A `NodeReader` over the full tiles and the leaf hashes of a tree of `size`.
 
-    `read_tile(level, n)` gives a full tile, or None where the store has none (it is then made of what lies
-    below it); `read_leaves(start, stop)` gives leaf hashes one after another. Rows and tile roots are kept in
-    bounded caches. Safe to share between threads if the two callables are.
+    `read_tile(level, n)` gives a full tile, or None where the store has none (it is then made of
+    what lies below it); `read_leaves(start, stop)` gives leaf hashes one after another. Rows and
+    tile roots are kept in bounded caches. Safe to share between threads if the two callables are.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class TileNodes:
         return self._row(level, self.size >> (TILE_HEIGHT * (level + 1)))
 
     def row(self, level: int, n: int) -> bytes:
-        """Tile (level, n), as wide as the tree allows. MalformedError where the tree has no such tile."""
+        """Tile (level, n), as wide as the tree allows; MalformedError where there is none."""
         if level < 0 or n < 0 or self._width(level, n) <= 0:
             raise MalformedError(f"a tree of {self.size} has no tile {n} at level {level}")
         return self._row(level, n)
