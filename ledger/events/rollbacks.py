@@ -106,6 +106,9 @@ class TrafficChange(Part):
 
     from_: dict[AssetRef, Percent] = Field(alias="from", description="shares when planned")
     to: dict[AssetRef, Percent] = Field(description="shares afterwards; empty: none")
+    mode: Literal["live", "canary", "shadow", "ab"] = Field(
+        default="live", description="how they are shared afterwards"
+    )
 
 
 class RollbackRequested(Event):
@@ -131,9 +134,9 @@ class RollbackRequested(Event):
 class RollbackPlanned(Event):
     """A plan was made: steps in order, each with what is called and what is expected.
 
-    `plan_digest` covers everything that an approver decides about (`content_digest`); a changed plan
-    has another digest and needs other approvals. A step without `to` only takes the binding away; a
-    step whose `restorable` is `verify_only` is checked and never called.
+    `plan_digest` covers everything that an approver decides about (`content_digest`): a changed plan
+    has another digest and needs other approvals. A step without `to` only takes the binding away;
+    a step whose `restorable` is `verify_only` is checked and never called.
     """
 
     TYPE: ClassVar[str] = "rollback.planned/1"
@@ -183,7 +186,7 @@ class RollbackPlanned(Event):
     )
 
     def content_digest(self) -> str:
-        """What `plan_digest` must be: RFC 8785 over all fields of its own but that one and nulls."""
+        """What `plan_digest` must be: over its own fields (RFC 8785), but that one and nulls."""
         content = self.model_dump(
             mode="json",
             by_alias=True,

@@ -1,0 +1,98 @@
+"""From pydantic's errors to ours: what, where, and what to do.
+
+::
+
+    /slots: unknown field "slots"; did you mean "slot"?
+    /slot: the field "slot" is missing
+
+Up to three problems are named at once, so that a form need not be sent once for each mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ledger.errors import MalformedError
+
+__all__ = ["explain", "pointer_of"]
+
+_AT_ONCE = 3
+
+
+def pointer_of(steps: Sequence[str | int]) -> str:
+    """The JSON pointer (RFC 6901) along these steps."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> MalformedError:
+    """The error to raise for data that `model` did not accept."""
+    problems = _problems(error.errors(include_url=False), model)
+    (where, message), *others = problems[:_AT_ONCE]
+    if others:
+        message += "".join(f"; {place or 'as a whole'}: {text}" for place, text in others)
+    if len(problems) > _AT_ONCE:
+        message += f"; and {len(problems) - _AT_ONCE} more"
+    return MalformedError(message, where=where)
+
+
+def _problems(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[tuple[str, str]]:
+    """Pointer and message of each problem, once: types with two ways in report the careful one's."""
+    found: dict[str, str] = {}
+    for detail in details:
+        steps = [step for step in detail["loc"] if not _is_label(step)]
+        steps += detail.get("ctx", {}).get("steps", ())
+        if steps and steps[-1] == "[key]":
+            found[pointer_of(steps[:-1])] = f"the key {_message(detail, steps[:-1], model)}"
+        else:
+            found[pointer_of(steps)] = _message(detail, steps, model)
+    return list(found.items())
+
+
+def _is_label(step: str | int) -> bool:
+    return isinstance(step, str) and step.startswith("\0")
+
+
+def _message(detail: ErrorDetails, steps: Sequence[str | int], model: type[BaseModel]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return f'the field "{steps[-1]}" is missing'
+    if kind == "extra_forbidden":
+        return _unknown_field(steps, model)
+    if kind in {"value_error", "asof_json"}:
+        return str(context.get("error") or context["why"])
+    if kind == "string_pattern_mismatch":
+        return "must not be blank"
+    if kind == "string_unicode":
+        return "holds a lone surrogate, which is not text"
+    if kind == "int_type" and isinstance(detail["input"], float):
+        return "must be a finite number or an integer"
+    return detail["msg"].replace("Input should", "must", 1).replace("Value error, ", "", 1)
+
+
+def _unknown_field(steps: Sequence[str | int], model: type[BaseModel]) -> str:
+    name = str(steps[-1])
+    known = [field.alias or own for own, field in _model_at(steps[:-1], model).model_fields.items()]
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(sorted(known))}"
+    return f'unknown field "{name[:100]}"; {hint}'
+
+
+def _model_at(steps: Sequence[str | int], model: type[BaseModel]) -> type[BaseModel]:
+    """The model of the part to which these steps lead."""
+    for step in steps:
+        for own, field in model.model_fields.items():
+            if (field.alias or own) == step:
+                model = next(_models_in(field.annotation), model)
+    return model
+
+
+def _models_in(kind: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for choice in getattr(kind, "__args__", ()):
+        yield from _models_in(choice)

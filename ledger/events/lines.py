@@ -1,0 +1,124 @@
+"""What `asof record` reads: one event, or JSON lines as one batch.
+
+::
+
+    {"type": "note.added/1", "stream": "note/release", "data": {"text": "go"}}
+
+`expected_version` and `effective_at` may stand beside `data`; the latter becomes part of it. Blank
+lines do not count. One event may be spread over many lines.
+"""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from typing import Any, Final
+
+from ledger.canonical import parse_json_object
+from ledger.draft import Draft
+from ledger.errors import MalformedError
+from ledger.events.door import MAX_PAYLOAD_BYTES, draft
+from ledger.events.event import COMMON_FIELDS
+from ledger.events.registry import REGISTRY, Registry
+
+__all__ = ["parse_drafts"]
+
+_MAX_LINE_BYTES: Final = (
+    4 * MAX_PAYLOAD_BYTES
+)  # escapes and spaces may make a text longer than its payload
+_MEMBERS: Final = frozenset({"type", "stream", "expected_version", "effective_at", "data"})
+
+
+def parse_drafts(
+    lines: bytes, actor: str, now: int, *, registry: Registry = REGISTRY
+) -> list[Draft]:
+    """The drafts of all events, or MalformedError that names the line and the place in it.
+
+    About 10 µs for a line of 500 bytes.
+    """
+    texts = [(n, text) for n, text in enumerate(lines.split(b"\n"), 1) if text.strip()]
+    if not texts:
+        raise MalformedError('no event: expected {"type": …, "stream": …, "data": {…}}')
+    if len(texts) == 1 or _is_one_value(texts[0][1], lines):
+        return [_parse_draft(lines, actor, now, registry)]
+    drafts = []
+    for number, text in texts:
+        try:
+            drafts.append(_parse_draft(text, actor, now, registry))
+        except MalformedError as error:
+            raise _moved(error, f"line {number} {error.where}".rstrip()) from None
+    return drafts
+
+
+def _is_one_value(first_line: bytes, lines: bytes) -> bool:
+    """Whether the lines are one JSON text, spread out; asked only of texts of more than one line."""
+    return not _is_json(first_line) and _is_json(lines)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft:
+    envelope: dict[str, Any] = parse_json_object(text, max_bytes=_MAX_LINE_BYTES)
+    if not envelope.keys() <= _MEMBERS:
+        raise _unknown_member(envelope)
+    data = _data_of(envelope)
+    try:
+        return draft(
+            (envelope.get("type", ""), data),
+            stream=envelope.get("stream"),
+            actor=actor,
+            expected_version=envelope.get("expected_version"),
+            now=now,
+            registry=registry,
+        )
+    except MalformedError as error:
+        raise _moved(error, _in_envelope(error.where, envelope)) from None
+
+
+def _data_of(envelope: dict[str, Any]) -> dict[str, Any]:
+    """The event's data, with `effective_at` taken in."""
+    if "type" not in envelope:
+        raise MalformedError('the member "type" is missing: such as "note.added/1"')
+    data = envelope.get("data")
+    if not isinstance(data, dict):
+        raise MalformedError('the event\'s fields must be an object: "data": {…}', where="/data")
+    if "effective_at" in envelope:
+        effective_at = envelope["effective_at"]
+        if data.setdefault("effective_at", effective_at) != effective_at:
+            raise MalformedError('differs from the one in "data": give one', where="/effective_at")
+    return data
+
+
+def _unknown_member(envelope: dict[str, Any]) -> MalformedError:
+    name = min(envelope.keys() - _MEMBERS)
+    near = get_close_matches(name, _MEMBERS, n=1)
+    if name in COMMON_FIELDS:
+        hint = 'it belongs into "data"'
+    elif near:
+        hint = f'did you mean "{near[0]}"?'
+    else:
+        hint = 'the event\'s own fields belong into "data"'
+    return MalformedError(f'unknown member "{name[:100]}"; {hint}', where="/" + name[:100])
+
+
+def _in_envelope(where: str, envelope: dict[str, Any]) -> str:
+    """The pointer into the whole text, for one into the data or the name of a member."""
+    if where == "/effective_at" and "effective_at" in envelope:
+        return where
+    if where == "actor":
+        return where
+    return f"/data{where}" if where.startswith("/") or not where else f"/{where}"
+
+
+def _moved(error: MalformedError, where: str) -> MalformedError:
+    """The same error with another place."""
+    message = str(error)
+    if error.where:
+        message = message.removeprefix(f"{error.where}: ")
+    return type(error)(message, where=where)

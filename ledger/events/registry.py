@@ -1,0 +1,181 @@
+"""The table from names to classes: which events there are.
+
+::
+
+    REGISTRY["note.added/1"].event_class      NoteAdded
+    REGISTRY["note.aded/1"]                   UnknownEventError: … nearest: note.added/1
+
+What a row of a ledger says is looked up here, and never imported. A registry does not change: a test
+that needs an event more makes another one with `extended`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from ledger.errors import UnknownEventError
+from ledger.events.annotations import NoteAdded, TagSet
+from ledger.events.approvals import ApprovalDecided, ApprovalRequested
+from ledger.events.assets import AssetVersionRecorded, AssetVersionWithdrawn
+from ledger.events.bindings import BindingChanged, BindingRemoved
+from ledger.events.evaluations import EvaluationRecorded
+from ledger.events.event import Event
+from ledger.events.governance import AccessGranted, AccessRecorded, AccessRevoked, PolicyChanged
+from ledger.events.incidents import IncidentClosed, IncidentOpened
+from ledger.events.ledger_events import (
+    CheckpointAnchored,
+    EpochStarted,
+    KeyRotated,
+    LedgerOpened,
+    MigrationApplied,
+)
+from ledger.events.monitoring import DriftDetected, MonitoringObserved
+from ledger.events.observations import ObservationRecorded
+from ledger.events.pipelines import PipelineDefined
+from ledger.events.privacy import (
+    HoldLifted,
+    HoldPlaced,
+    PayloadRedacted,
+    RecordDisposed,
+    SubjectErased,
+)
+from ledger.events.reports import ReportGenerated
+from ledger.events.rollbacks import (
+    RollbackApproved,
+    RollbackCompleted,
+    RollbackFailed,
+    RollbackParked,
+    RollbackPlanned,
+    RollbackRequested,
+    RollbackStepFinished,
+    RollbackStepStarted,
+)
+from ledger.events.runs import RunFinished, RunStarted
+from ledger.events.streams import StreamTemplate
+from ledger.events.traffic import TrafficChanged
+from ledger.events.upcasting import UPCASTS, Upcast, check_upcasts
+
+__all__ = ["REGISTRY", "Registry", "Shape"]
+
+_CLASSES: Final[tuple[type[Event], ...]] = (
+    AssetVersionRecorded,
+    AssetVersionWithdrawn,
+    PipelineDefined,
+    BindingChanged,
+    BindingRemoved,
+    TrafficChanged,
+    RunStarted,
+    RunFinished,
+    EvaluationRecorded,
+    MonitoringObserved,
+    DriftDetected,
+    ApprovalRequested,
+    ApprovalDecided,
+    IncidentOpened,
+    IncidentClosed,
+    ObservationRecorded,
+    RollbackRequested,
+    RollbackPlanned,
+    RollbackApproved,
+    RollbackStepStarted,
+    RollbackStepFinished,
+    RollbackParked,
+    RollbackCompleted,
+    RollbackFailed,
+    TagSet,
+    NoteAdded,
+    PolicyChanged,
+    AccessGranted,
+    AccessRevoked,
+    AccessRecorded,
+    LedgerOpened,
+    EpochStarted,
+    KeyRotated,
+    CheckpointAnchored,
+    MigrationApplied,
+    PayloadRedacted,
+    SubjectErased,
+    HoldPlaced,
+    HoldLifted,
+    RecordDisposed,
+    ReportGenerated,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the door needs of a class, looked up once."""
+
+    event_class: type[Event]
+    validate: Callable[[Any], Event]
+    stream: StreamTemplate
+
+
+class Registry:
+    """Names to classes, and the steps from old versions to new ones. Immutable."""
+
+    __slots__ = ("_shapes", "types", "upcasts")
+
+    def __init__(
+        self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] = UPCASTS
+    ) -> None:
+        self._shapes = {cls.TYPE: _shape_of(cls) for cls in classes}
+        self.types: Mapping[str, type[Event]] = MappingProxyType(
+            {name: shape.event_class for name, shape in self._shapes.items()}
+        )
+        self.upcasts: Mapping[str, Upcast] = MappingProxyType(dict(upcasts))
+        check_upcasts(self.upcasts, self.types)
+
+    def __getitem__(self, type_name: str) -> Shape:
+        """The shape of a type. Raises UnknownEventError, which names the nearest known ones."""
+        try:
+            return self._shapes[type_name]
+        except (KeyError, TypeError):
+            raise self._unknown(type_name) from None
+
+    def extended(
+        self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] | None = None
+    ) -> Registry:
+        """Another registry that knows these classes and steps too."""
+        return Registry((*self.types.values(), *classes), {**self.upcasts, **(upcasts or {})})
+
+    def _unknown(self, type_name: object) -> UnknownEventError:
+        if not isinstance(type_name, str):
+            return UnknownEventError(
+                'the type must be a string such as "note.added/1"', where="type"
+            )
+        said = f"the event type {type_name[:100]!r} is unknown"
+        if type_name in self.upcasts:
+            return UnknownEventError(
+                f"{said} at the door: write {self._newest(type_name)}", where="type"
+            )
+        name, _, _ = type_name.partition("/")
+        others = [known for known in self.types if known.partition("/")[0] == name]
+        if others:
+            return UnknownEventError(
+                f"{said}; of this event, this program knows {', '.join(others)}", where="type"
+            )
+        near = get_close_matches(type_name, self.types, n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else "docs/events.md lists all types"
+        return UnknownEventError(f"{said}; {hint}", where="type")
+
+    def _newest(self, type_name: str) -> str:
+        while type_name in self.upcasts:
+            type_name = self.upcasts[type_name].to
+        return type_name
+
+
+def _shape_of(event_class: type[Event]) -> Shape:
+    return Shape(
+        event_class=event_class,
+        validate=event_class.__pydantic_validator__.validate_python,
+        stream=StreamTemplate.of(event_class),
+    )
+
+
+REGISTRY: Final = Registry(_CLASSES)
+"""The vocabulary of this program."""
