@@ -189,13 +189,11 @@ def open_note(data: bytes, keys: Iterable[VerifierKey]) -> Note:
 
 def _split(data: bytes) -> tuple[bytes, list[str]]:
     """The text with its last newline, and the signature lines without theirs."""
-    if len(data) > MAX_NOTE_BYTES:
-        raise MalformedError(f"a note of {len(data)} bytes; at most {MAX_NOTE_BYTES} are accepted")
+    _check_text(data)
     text, blank, tail = data.rpartition(b"\n\n")
-    if not blank or not tail.endswith(b"\n"):
+    if not blank or not tail:
         raise MalformedError("a note is a text, a blank line and lines of signatures")
-    _check_text(text + b"\n")
-    lines = _decode(tail).split("\n")[:-1]
+    lines = tail.decode().split("\n")[:-1]
     if len(lines) > MAX_SIGNATURES:
         raise MalformedError(f"a note with {len(lines)} signatures; at most {MAX_SIGNATURES}")
     return text + b"\n", lines
@@ -214,15 +212,12 @@ def _parse_line(line: str) -> NoteSignature:
 
 def _check_text(text: bytes) -> None:
     if not text.endswith(b"\n"):
-        raise MalformedError("the text of a note ends with a newline")
+        raise MalformedError("a note and its text end with a newline")
     if len(text) > MAX_NOTE_BYTES:
         raise MalformedError(f"a note of {len(text)} bytes; at most {MAX_NOTE_BYTES} are accepted")
-    if _CONTROL.search(_decode(text)):
-        raise MalformedError("the text of a note has no control characters but newlines")
-
-
-def _decode(data: bytes) -> str:
     try:
-        return data.decode()
+        decoded = text.decode()
     except UnicodeDecodeError as error:
         raise MalformedError("a note is UTF-8", where=f"byte {error.start}") from error
+    if _CONTROL.search(decoded):
+        raise MalformedError("a note has no control characters but newlines")

@@ -71,8 +71,8 @@ def parse_proof(data: bytes) -> InclusionProof:
 def check_proof(proof: InclusionProof, leaf: bytes, vkey: VerifierKey) -> Checkpoint:
     """The checkpoint under which `leaf` is proved to stand at the proof's index.
 
-    1. The checkpoint is signed by `vkey` and speaks of its ledger.
-    2. The hashes lead from the leaf to the checkpoint's root.
+    5. The checkpoint is signed by `vkey` and speaks of its ledger (docs/spec/proof.md, rule 5).
+    6. The hashes lead from the leaf to the checkpoint's root.
     """
     checkpoint = open_checkpoint(proof.checkpoint, vkey)
     check_inclusion(proof.index, checkpoint.size, leaf, proof.hashes, checkpoint.root)

@@ -108,11 +108,11 @@ def parse_receipt(data: bytes) -> Receipt:
 def check_receipt(receipt: Receipt, vkey: VerifierKey) -> tuple[Entry, Checkpoint]:
     """The entry and the checkpoint that the receipt proves (docs/spec/receipt.md, rules 4 to 8).
 
-    1. The entry's bytes are an entry, in the canonical form.
-    2. Its leaf hash is the receipt's.
-    3. It stands at the receipt's index; entry 0 links to the empty tree.
-    4. The checkpoint is signed by `vkey`, and the proof leads to its root.
-    5. The entry belongs to the ledger that signed.
+    4. The entry's bytes are an entry, in the canonical form.
+    5. Its leaf hash is the receipt's.
+    6. It stands at the receipt's index; entry 0 links to the empty tree.
+    7. The checkpoint is signed by `vkey`, and the proof leads to its root.
+    8. The entry belongs to the ledger that signed.
     """
     entry = parse_entry(receipt.entry)
     _check_same("leaf hash", receipt, entry_leaf(receipt.entry).hex(), receipt.leaf_hash.hex())
