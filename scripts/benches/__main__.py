@@ -32,7 +32,9 @@ def main() -> int:
     parser.add_argument("--part", action="append", help="only this part of the suite (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as JSON")
     parser.add_argument("--folder", type=Path, help="measure on the disk of this folder")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the size: is it running at all?")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the size: is it running at all?"
+    )
     parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args()
     parts = SUITES[chosen.name]

@@ -80,7 +80,9 @@ def machine() -> dict[str, object]:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        model = next((row.split(":", 1)[1].strip() for row in lines if row.startswith("model name")), "")
+        model = next(
+            (row.split(":", 1)[1].strip() for row in lines if row.startswith("model name")), ""
+        )
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": model,
@@ -125,7 +127,10 @@ def report(
         }
         json_file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     missed = [row.name for row in done if row.met is False]
-    print(f"\n{len(done)} figures, {len(missed)} below their goal" + "".join(f"\n  {m}" for m in missed))
+    print(
+        f"\n{len(done)} figures, {len(missed)} below their goal"
+        + "".join(f"\n  {m}" for m in missed)
+    )
     return not missed
 
 
@@ -134,5 +139,8 @@ def _printed(rows: Iterable[Measurement]) -> Iterator[Measurement]:
         goal = "" if row.goal is None else f"{'≤' if row.at_most else '≥'} {row.goal:,g}"
         verdict = {None: "", True: "met", False: "MISSED"}[row.met]
         ratio = f"  {row.ratio:.2f}× {row.peer}" if row.ratio is not None else ""
-        print(f"{row.name:<58}{row.value:>14,.4g}  {row.unit:<12}{goal:>14}  {verdict}{ratio}", flush=True)
+        print(
+            f"{row.name:<58}{row.value:>14,.4g}  {row.unit:<12}{goal:>14}  {verdict}{ratio}",
+            flush=True,
+        )
         yield row
