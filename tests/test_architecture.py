@@ -27,10 +27,10 @@ COMPOSITION_ROOT = "api.main"
 # Inside ledger: a module may import those of the lines above its own, and its neighbours on the line.
 LAYERS = (
     ("errors",),
-    ("hashing", "canonical"),
+    ("hashing", "canonical", "verdict"),
     ("entry", "merkle", "tiles", "note", "commitment"),
     ("chain", "checkpoint", "proof", "receipt", "bundle", "events", "draft", "secrets"),
-    ("store",),
+    ("store", "batch", "clock"),
     ("stores", "sequencer", "writer", "record", "reader", "guard", "keys", "audit", "export", "opening"),
     ("recorder", "lifecycle"),
 )

@@ -1,0 +1,119 @@
+"""A batch on its way in: everything about it that can be made before its place is known.
+
+::
+
+    batch = prepare_batch(drafts, key="import-2026-11-21", entropy=os.urandom)
+
+The submitting thread does this, so that the sequencer, which works alone, is left with what only it
+can do: indexes, versions, links. docs/spec/append.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from ledger.canonical import check_name
+from ledger.commitment import SALT_SIZE, commit
+from ledger.draft import Draft
+from ledger.errors import MalformedError
+
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ENTRIES",
+    "MAX_PAYLOAD_BYTES",
+    "Batch",
+    "body_digest",
+    "prepare_batch",
+]
+
+MAX_PAYLOAD_BYTES: Final = 1 << 20
+MAX_BATCH_ENTRIES: Final = 50_000
+MAX_BATCH_BYTES: Final = 64 << 20
+BODY_PREFIX: Final = b"asof/body/v1\n"
+
+Content = tuple[str, str, str, bytes]
+"""type, stream, actor, payload: what a batch says, without its place and its expectations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Drafts with their salts and commitments. `digest` is there where `key` is."""
+
+    drafts: Sequence[Draft]
+    salts: Sequence[bytes]
+    commitments: Sequence[bytes]
+    size_bytes: int
+    key: str | None
+    digest: bytes
+
+    def is_body_of(self, digest: bytes, salt: bytes) -> bool:
+        """Whether `digest`, made with `salt`, is that of this body."""
+        return body_digest(salt, _contents(self.drafts)) == digest
+
+
+def prepare_batch(
+    drafts: Sequence[Draft], *, key: str | None, entropy: Callable[[int], bytes]
+) -> Batch:
+    """The batch, bounded and committed to. Raises: MalformedError, pointing to the draft."""
+    drafts = tuple(drafts)
+    if not 0 < len(drafts) <= MAX_BATCH_ENTRIES:
+        raise MalformedError(f"a batch has 1 to {MAX_BATCH_ENTRIES} events, not {len(drafts)}")
+    if key is not None:
+        check_name(key, "idempotency key")
+    size = _checked_size(drafts)
+    random = entropy(SALT_SIZE * len(drafts))
+    salts = [random[at : at + SALT_SIZE] for at in range(0, len(random), SALT_SIZE)]
+    return Batch(
+        drafts=drafts,
+        salts=salts,
+        commitments=[
+            commit(salt, draft.payload) for salt, draft in zip(salts, drafts, strict=True)
+        ],
+        size_bytes=size,
+        key=key,
+        digest=b"" if key is None else body_digest(salts[0], _contents(drafts)),
+    )
+
+
+def body_digest(salt: bytes, contents: Iterable[Content]) -> bytes:
+    """SHA-256 over a prefix, the salt of the first entry, and each part after its length.
+
+    The salt goes with the payload: once it is erased, the digest says nothing about what was there.
+    """
+    digest = sha256(BODY_PREFIX + salt)
+    for type_, stream, actor, payload in contents:
+        for part in (type_.encode(), stream.encode(), actor.encode(), payload):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+def _contents(drafts: Iterable[Draft]) -> Iterable[Content]:
+    return ((draft.type, draft.stream, draft.actor, draft.payload) for draft in drafts)
+
+
+def _checked_size(drafts: Sequence[Draft]) -> int:
+    """The bytes of all payloads, every draft having been looked at."""
+    size = 0
+    for position, draft in enumerate(drafts):
+        if len(draft.payload) > MAX_PAYLOAD_BYTES:
+            raise MalformedError(
+                f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {len(draft.payload)}",
+                where=f"/{position}",
+            )
+        _check_names(draft.type, draft.stream, draft.actor)
+        size += len(draft.payload)
+    if size > MAX_BATCH_BYTES:
+        raise MalformedError(f"a batch has at most {MAX_BATCH_BYTES} bytes of payload, not {size}")
+    return size
+
+
+@lru_cache(maxsize=8192)
+def _check_names(type_: str, stream: str, actor: str) -> None:
+    """Each combination once: most batches repeat theirs."""
+    check_name(type_, "type")
+    check_name(stream, "stream")
+    check_name(actor, "actor")

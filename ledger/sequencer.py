@@ -1,0 +1,497 @@
+"""The one place where entries get their order: a thread that commits waiting batches in groups.
+
+::
+
+    append() ─┐                       one transaction                     ┌─▶ receipts
+    append() ─┼─▶ queue ─▶ group ─▶ lock · plan · link · sign · commit ─▶ guard
+    submit() ─┘   bounded             whoever waits meanwhile is the next group
+
+Group commit without a delay: the group is whatever waits when the thread comes back, one batch when
+idle, hundreds under load; so one fsync and one signature serve them all. A batch that is refused (a
+conflict, a key that was used for something else) fails alone.
+
+What happens if we die here (docs/spec/append.md has the same numbers, tests/faults kills at each):
+
+1. before the transaction: nothing was written;
+2. within it: nothing was written;
+3. at its commit: written as a whole or not at all; the key tells;
+4. after it, before the guard: written; the guard is behind, which is harmless;
+5. after the guard, before the answer: written; the key tells.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Protocol
+
+from ledger.batch import Batch
+from ledger.chain import ChainHead, Linked, Prepared, link
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.clock import Clock
+from ledger.entry import EntryFormatter
+from ledger.errors import AsofError, ConflictError, StoreError, TamperError, UnknownOutcomeError
+from ledger.guard import Guard, GuardMark, MemoryGuard
+from ledger.merkle import BatchTree, Frontier
+from ledger.note import Signer
+from ledger.receipt import BatchReceipts, Receipt
+from ledger.store import AppendTransaction, Head, KeyUse, Row, Store
+from ledger.tiles import TileBuilder, TileNodes
+
+__all__ = ["Answer", "Appended", "RightEdge", "Sequencer", "load_right_edge"]
+
+MAX_GROUP_ENTRIES: Final = 5_000
+MAX_GROUP_BYTES: Final = 16 << 20
+MAX_WAITING_ENTRIES: Final = 50_000
+MAX_WAITING_BYTES: Final = 64 << 20
+MAX_KNOWN_STREAMS: Final = 100_000
+
+as_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """Where a batch stands, for ever, and the signed tree that says so.
+
+    `repeated` tells that the key had been used before: this is the first answer again. The receipts
+    are made when asked for.
+    """
+
+    first_index: int
+    count: int
+    recorded_at: int
+    tree_size: int
+    checkpoint: bytes
+    repeated: bool
+    receipts: Sequence[Receipt] = field(repr=False, compare=False)
+
+
+class Answer(Protocol):
+    """Where a result goes: a `concurrent.futures.Future`, or something lighter of its shape."""
+
+    def set_running_or_notify_cancel(self) -> bool: ...
+    def set_result(self, result: Appended, /) -> None: ...
+    def set_exception(self, exception: BaseException | None, /) -> None: ...
+
+
+Waiting = tuple[Batch, Answer]
+Repeat = Callable[[KeyUse], Appended]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightEdge:
+    """All that appending needs of what is there. Immutable: a failed append leaves it alone."""
+
+    head: Head
+    frontier: Frontier
+    tiles: TileBuilder
+
+
+def load_right_edge(store: Store, head: Head) -> RightEdge:
+    """The right edge of the tree, made of the tiles and last leaves and compared with `head`.
+
+    Cost: a few tiles, whatever the size. Raises: TamperError where they do not lead to the head.
+    """
+    if len(head.edge) != head.size.bit_count():
+        raise TamperError(f"{store.url}: the head's edge is not that of {head.size} entries")
+    frontier = Frontier(head.size, head.edge)
+    tiles = TileBuilder.at(TileNodes(store.tile, store.leaf_hashes, head.size))
+    for place, root in (("its edge", frontier.root()), ("the tiles", tiles.root())):
+        if root != head.root:
+            raise TamperError(
+                f"{store.url}: {place} leads to another root of {head.size} entries than the head",
+                expected=head.root.hex(),
+                found=root.hex(),
+                checkpoints=(head.checkpoint,),
+            )
+    if head.size and store.leaf_hashes(head.size - 1, head.size) != head.last_leaf:
+        raise TamperError(
+            f"{store.url}: it is not the entry that the head ends with", index=head.size - 1
+        )
+    return RightEdge(head=head, frontier=frontier, tiles=tiles)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What becomes of each batch of a group, decided before anything is linked."""
+
+    versions: dict[str, int]
+    accepted: list[Waiting] = field(default_factory=list)
+    repeated: list[tuple[Waiting, KeyUse | int]] = field(default_factory=list)
+    refused: list[tuple[Waiting, AsofError]] = field(default_factory=list)
+    events: list[Prepared] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A group as it was handed to the store: the new edge, and what the receipts are made of."""
+
+    edge: RightEdge
+    linked: Linked
+    tree: BatchTree
+    uses: list[KeyUse]
+
+
+class Sequencer:
+    """Owns the right edge and the thread that extends it; made and closed by the writer.
+
+    `repeat` makes the first answer of a used key again. After a failure whose outcome is unknown,
+    or that must not happen, it stops for good: opening the ledger again re-verifies it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        *,
+        guard: Guard | MemoryGuard,
+        clock: Clock,
+        repeat: Repeat,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._guard = guard
+        self._clock = clock
+        self._repeat = repeat
+        self._formatter = EntryFormatter(signer.name)
+        self._edge: RightEdge | None = None
+        self._versions: dict[str, int] = {}
+        self._mutex = threading.Lock()
+        self._work = threading.Condition(self._mutex)
+        self._room = threading.Condition(self._mutex)
+        self._queue: deque[Waiting] = deque()
+        self._waiting_entries = 0
+        self._waiting_bytes = 0
+        self._closing = False
+        self._stopped: AsofError | None = None
+        self._thread: threading.Thread | None = None
+
+    # ---------------------------------------------------------------- the door, any thread
+
+    def put(self, batch: Batch, answer: Answer) -> None:
+        """Queue a batch; waits while the queue is full. Raises: StoreError once stopped."""
+        with self._mutex:
+            while self._is_full(batch) and not self._closing and self._stopped is None:
+                self._room.wait()
+            self._check_running()
+            self._queue.append((batch, answer))
+            self._waiting_entries += len(batch.drafts)
+            self._waiting_bytes += batch.size_bytes
+            self._work.notify()
+
+    def close(self) -> None:
+        """Commit what waits, then end the thread. Calling it twice does no harm."""
+        with self._mutex:
+            self._closing = True
+            self._work.notify_all()
+            self._room.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _is_full(self, batch: Batch) -> bool:
+        return bool(self._queue) and (
+            self._waiting_entries + len(batch.drafts) > MAX_WAITING_ENTRIES
+            or self._waiting_bytes + batch.size_bytes > MAX_WAITING_BYTES
+        )
+
+    def _check_running(self) -> None:
+        if self._stopped is not None:
+            raise StoreError(
+                f"the writer stopped ({self._stopped}); nothing of this batch was written: "
+                "open the ledger again"
+            )
+        if self._closing:
+            raise StoreError("the writer is closed; nothing of this batch was written")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="asof-sequencer", daemon=True)
+            self._thread.start()
+
+    # ---------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        while group := self._take():
+            self._append(group)
+
+    def _take(self) -> list[Waiting]:
+        """All that waits, up to a bound; at least one batch. Nothing once closed and drained."""
+        with self._mutex:
+            while not self._queue and not self._closing:
+                self._work.wait()
+            group: list[Waiting] = []
+            entries = size = 0
+            while self._queue:
+                batch = self._queue[0][0]
+                entries, size = entries + len(batch.drafts), size + batch.size_bytes
+                if group and (entries > MAX_GROUP_ENTRIES or size > MAX_GROUP_BYTES):
+                    break
+                group.append(self._queue.popleft())
+                self._waiting_entries -= len(batch.drafts)
+                self._waiting_bytes -= batch.size_bytes
+            self._room.notify_all()
+        return group
+
+    def _append(self, group: list[Waiting]) -> None:
+        """Commit a group and answer it, or tell each batch what happened; never raises."""
+        group = [waiting for waiting in group if waiting[1].set_running_or_notify_cancel()]
+        try:
+            with self._store.transaction() as transaction:
+                plan, written = self._write(transaction, group)
+        except (UnknownOutcomeError, TamperError) as exc:
+            self._stop(exc, group)
+        except AsofError as exc:
+            _refuse_all(group, exc)
+        except BaseException as exc:
+            self._stop(_unexpected(exc), group)
+        else:
+            self._settle(plan, written)
+
+    def _settle(self, plan: _Plan, written: _Written | None) -> None:
+        """After the commit. Whatever fails now, what was committed is answered as committed."""
+        trouble: AsofError | None = None
+        if written is not None:
+            trouble = self._advance(plan, written)
+            self._answer(plan, written)
+        for (_, answer), error in plan.refused:
+            answer.set_exception(error)
+        for (_, answer), use in plan.repeated:
+            self._answer_again(answer, use if isinstance(use, KeyUse) else written.uses[use])  # type: ignore[union-attr]
+        if trouble is not None:
+            self._stop(trouble, [])
+
+    def _advance(self, plan: _Plan, written: _Written) -> AsofError | None:
+        head = written.edge.head
+        self._edge = written.edge
+        if len(self._versions) > MAX_KNOWN_STREAMS:
+            self._versions.clear()
+        self._versions |= plan.versions
+        try:
+            self._guard.advance(GuardMark(head.origin, head.size, head.root))
+            self._store.tend()
+        except AsofError as exc:
+            return exc
+        return None
+
+    def _answer(self, plan: _Plan, written: _Written) -> None:
+        head, position = written.edge.head, 0
+        first, recorded_at = written.linked.first_index, written.linked.recorded_at
+        for batch, answer in plan.accepted:
+            count = len(batch.drafts)
+            entries = written.linked.entries[position : position + count]
+            answer.set_result(
+                Appended(
+                    first_index=first + position,
+                    count=count,
+                    recorded_at=recorded_at,
+                    tree_size=head.size,
+                    checkpoint=head.checkpoint,
+                    repeated=False,
+                    receipts=BatchReceipts(
+                        written.tree, first + position, entries, head.checkpoint
+                    ),
+                )
+            )
+            position += count
+
+    def _answer_again(self, answer: Answer, use: KeyUse) -> None:
+        try:
+            answer.set_result(self._repeat(use))
+        except AsofError as exc:
+            answer.set_exception(exc)
+
+    def _stop(self, trouble: AsofError, group: Sequence[Waiting]) -> None:
+        """Take nothing more: this group gets the trouble itself, those behind it learn of it."""
+        with self._mutex:
+            self._stopped = trouble
+            behind = list(self._queue)
+            self._queue.clear()
+            self._waiting_entries = self._waiting_bytes = 0
+            self._room.notify_all()
+        _refuse_all(group, trouble)
+        message = f"the writer stopped ({trouble}); nothing of this batch was written"
+        for _, answer in behind:
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(StoreError(message))
+
+    # ---------------------------------------------------------------- inside the transaction
+
+    def _write(
+        self, transaction: AppendTransaction, group: Sequence[Waiting]
+    ) -> tuple[_Plan, _Written | None]:
+        edge = self._current_edge(transaction.head())
+        plan = self._planned(transaction, group)
+        if not plan.events:
+            return plan, None
+        linked = link(
+            ChainHead(edge.head.size, edge.head.last_leaf, edge.head.recorded_at),
+            plan.events,
+            formatter=self._formatter,
+            now=self._clock(),
+        )
+        leaves = linked.leaf_hashes
+        frontier = edge.frontier.extended(leaves)
+        tiles, full = edge.tiles.extended(leaves)
+        head = self._signed_head(frontier, linked)
+        uses = _key_uses(plan.accepted, linked.first_index, head.size)
+        transaction.write(_rows(plan, linked), full, head, uses)
+        new_edge = RightEdge(head=head, frontier=frontier, tiles=tiles)
+        return plan, _Written(new_edge, linked, BatchTree(edge.frontier, leaves), uses)
+
+    def _current_edge(self, head: Head) -> RightEdge:
+        """The edge in memory, or loaded where another process has appended since."""
+        edge = self._edge
+        if edge is not None and edge.head == head:
+            return edge
+        if head.origin != self._signer.name:
+            raise TamperError(
+                f"{self._store.url} holds another ledger than the key signs for",
+                expected=self._signer.name,
+                found=head.origin,
+            )
+        if edge is not None and head.size <= edge.head.size:
+            raise TamperError(
+                f"{self._store.url} went back while it was open",
+                expected=f"at least {edge.head.size} entries",
+                found=f"{head.size} entries",
+                checkpoints=(edge.head.checkpoint, head.checkpoint),
+            )
+        self._versions = {}
+        self._edge = load_right_edge(self._store, head)
+        return self._edge
+
+    def _planned(self, transaction: AppendTransaction, group: Sequence[Waiting]) -> _Plan:
+        keys = {batch.key for batch, _ in group if batch.key is not None}
+        uses = transaction.key_uses(keys) if keys else {}
+        plan = _Plan(self._versions_of(transaction, group))
+        fresh: dict[str, tuple[Batch, int]] = {}
+        for waiting in group:
+            batch = waiting[0]
+            try:
+                if batch.key in uses:
+                    self._check_same_body(batch, uses[batch.key])
+                    plan.repeated.append((waiting, uses[batch.key]))
+                elif batch.key in fresh:
+                    first, position = fresh[batch.key]
+                    _check_body(batch, first.digest, first.salts[0])
+                    plan.repeated.append((waiting, position))
+                else:
+                    plan.events += _placed(batch, plan.versions)
+                    plan.accepted.append(waiting)
+                    if batch.key is not None:
+                        fresh[batch.key] = (batch, len(fresh))
+            except AsofError as exc:
+                plan.refused.append((waiting, exc))
+        return plan
+
+    def _versions_of(
+        self, transaction: AppendTransaction, group: Sequence[Waiting]
+    ) -> dict[str, int]:
+        """The versions of the streams of a group: remembered, or asked for."""
+        known = self._versions
+        wanted = {draft.stream for batch, _ in group for draft in batch.drafts}
+        versions = {stream: known[stream] for stream in wanted if stream in known}
+        if len(versions) < len(wanted):
+            versions |= transaction.stream_versions(wanted - versions.keys())
+        return versions
+
+    def _check_same_body(self, batch: Batch, use: KeyUse) -> None:
+        first = next(self._store.rows(use.first_index, use.first_index + 1), None)
+        if first is None:
+            raise TamperError(
+                "an idempotency key stands for it, but it is missing", index=use.first_index
+            )
+        if first.salt is None:
+            raise ConflictError(
+                f"the key {use.key!r} was used for entry {first.index}, whose payload was erased: "
+                "the bodies cannot be compared any more; use another key"
+            )
+        _check_body(batch, use.body_digest, first.salt)
+
+    def _signed_head(self, frontier: Frontier, linked: Linked) -> Head:
+        root = frontier.root()
+        checkpoint = Checkpoint(self._signer.name, frontier.size, root)
+        return Head(
+            origin=self._signer.name,
+            size=frontier.size,
+            root=root,
+            last_leaf=linked.leaf_hashes[-1],
+            recorded_at=linked.recorded_at,
+            edge=frontier.edge,
+            checkpoint=sign_checkpoint(checkpoint, self._signer),
+        )
+
+
+def _placed(batch: Batch, versions: dict[str, int]) -> list[Prepared]:
+    """The events with their versions; `versions` moves on only if the whole batch is accepted."""
+    reached: dict[str, int] = {}
+    events = []
+    for draft, commitment in zip(batch.drafts, batch.commitments, strict=True):
+        stream = draft.stream
+        before = reached[stream] if stream in reached else versions[stream]
+        if draft.expected_version is not None and draft.expected_version != before:
+            raise ConflictError(
+                f"the stream {stream!r} stands at version {before}, not {draft.expected_version}: "
+                "read it again and decide again"
+            )
+        reached[stream] = version = before + 1
+        events.append(Prepared(draft.actor, stream, draft.type, version, commitment))
+    versions.update(reached)
+    return events
+
+
+def _rows(plan: _Plan, linked: Linked) -> list[Row]:
+    """The rows to be stored: what `Row` names, in its order."""
+    drafts = [draft for batch, _ in plan.accepted for draft in batch.drafts]
+    salts = [salt for batch, _ in plan.accepted for salt in batch.salts]
+    at, first = linked.recorded_at, linked.first_index
+    return [
+        as_row(
+            (
+                index,
+                at,
+                event.actor,
+                event.stream,
+                event.type,
+                event.version,
+                event.commitment,
+                salt,
+                draft.payload,
+                leaf,
+            )
+        )
+        for index, (event, salt, draft, leaf) in enumerate(
+            zip(plan.events, salts, drafts, linked.leaf_hashes, strict=True), first
+        )
+    ]
+
+
+def _key_uses(accepted: Collection[Waiting], first_index: int, tree_size: int) -> list[KeyUse]:
+    uses, position = [], first_index
+    for batch, _ in accepted:
+        if batch.key is not None:
+            uses.append(KeyUse(batch.key, batch.digest, position, len(batch.drafts), tree_size))
+        position += len(batch.drafts)
+    return uses
+
+
+def _check_body(batch: Batch, digest: bytes, salt: bytes) -> None:
+    if not batch.is_body_of(digest, salt):
+        raise ConflictError(
+            f"the idempotency key {batch.key!r} was used for another batch: nothing was written; "
+            "use a new key for a new batch"
+        )
+
+
+def _refuse_all(group: Sequence[Waiting], error: AsofError) -> None:
+    for _, answer in group:
+        answer.set_exception(error)
+
+
+def _unexpected(exc: BaseException) -> AsofError:
+    """Our own mistake, or memory that ran out: rolled back, told, and the end of this writer."""
+    error = StoreError(f"the append failed unexpectedly and was rolled back: {exc!r}")
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,194 @@
+"""Where a ledger is kept: the small contract that each store keeps in its own way.
+
+::
+
+    with store.transaction() as append:                 # exclusive, over all threads and processes
+        head = append.head()
+        versions = append.stream_versions(["note/release"])
+        append.write(rows, tiles, new_head, keys)       # nothing is visible before the block ends
+    # here, and not earlier, the rows are durable
+
+The promises (docs/spec/store.md has them numbered; `tests/contract/test_store.py` asks each of
+every store):
+
+* **Order.** Entries are numbered from 0 without gaps. Rows come back in that order, byte for byte
+  as they were written.
+* **Atomicity.** A transaction is written as a whole or not at all, whatever dies in between.
+* **Durability.** When the block of `transaction()` ends without an exception, the rows survive a
+  power loss. A store that cannot promise that refuses to open.
+* **Exclusiveness.** One transaction at a time over all threads and processes. `write` compares the
+  head with the one that the transaction began with; a store never keeps two entries of one index,
+  nor two of one stream and version, nor two uses of one key.
+* **Nothing is changed or removed.** There is no method for it, and the store refuses the attempt.
+* **Reading** never waits for a writer and never sees half a transaction.
+* **Failure.** `StoreError`: nothing was written. `UnknownOutcomeError`: it may have been; the store
+  writes nothing more until it is opened again. `TamperError`: what is there cannot be. Never an
+  exception of the driver.
+
+A store knows no key, no clock and no event: it keeps what it is given. Stores share the contract
+test, not code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ledger.tiles import Tile
+
+__all__ = ["AppendTransaction", "Head", "KeyUse", "Row", "Store"]
+
+
+class Row(NamedTuple):
+    """One stored entry: exactly what is kept (docs/adr/0002).
+
+    `prev` is the leaf hash of the row before and the entry's bytes follow from the fields, so
+    neither is here. `salt` and `payload` are both None where the payload was withheld or erased.
+    """
+
+    index: int  # type: ignore[assignment]  # the word of the format, not tuple's method
+    recorded_at: int
+    actor: str
+    stream: str
+    type: str
+    version: int
+    commitment: bytes
+    salt: bytes | None
+    payload: bytes | None
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The newest state of a ledger, replaced by each append; `size` only grows.
+
+    `edge` holds the hashes of the perfect subtrees along the right edge of the tree, from which the
+    next root is made; `checkpoint` is the signed note over `origin`, `size` and `root`.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    last_leaf: bytes
+    recorded_at: int
+    edge: tuple[bytes, ...]
+    checkpoint: bytes
+
+
+class KeyUse(NamedTuple):
+    """What an idempotency key was used for: a batch of `count` entries beginning at `first_index`.
+
+    `body_digest` = SHA-256 over the salt of the first entry and the batch (docs/spec/append.md), so
+    that it tells nothing once that salt is erased. `tree_size` is the size of the signed tree that
+    the first answer named: the receipt is made again from it.
+    """
+
+    key: str
+    body_digest: bytes
+    first_index: int
+    count: int  # type: ignore[assignment]
+    tree_size: int
+
+
+class AppendTransaction(Protocol):
+    """What the sequencer sees while it alone may append."""
+
+    def head(self) -> Head:
+        """The head, read from the store under the lock. Raises: NotFoundError."""
+        ...
+
+    def stream_versions(self, streams: Collection[str]) -> dict[str, int]:
+        """The version each stream stands at; 0 for a stream that is not there."""
+        ...
+
+    def key_uses(self, keys: Collection[str]) -> dict[str, KeyUse]:
+        """The uses of those keys that have been used."""
+        ...
+
+    def write(
+        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+    ) -> None:
+        """Append, and replace the head. Raises: ConflictError when another append came between."""
+        ...
+
+
+class Store(Protocol):
+    """One ledger's rows, tiles, keys and head."""
+
+    @property
+    def url(self) -> str:
+        """What this store was opened with, for messages."""
+        ...
+
+    def head(self) -> Head | None:
+        """The head, or None while there is no ledger here yet."""
+        ...
+
+    def create(self, head: Head) -> None:
+        """Begin a ledger. Its origin is fixed for ever. Raises: ConflictError if there is one."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[AppendTransaction]:
+        """Alone for the length of the block; durable at its normal end, undone by an exception."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Iterator[Row]:
+        """The rows of `start <= index < stop` that there are, streamed: memory stays flat."""
+        ...
+
+    def stream_rows(
+        self, stream: str, after_version: int = 0, limit: int | None = None
+    ) -> Iterator[Row]:
+        """The rows of one stream in order, after a version, streamed."""
+        ...
+
+    def stream_version(self, stream: str) -> int:
+        """The version the stream stands at; 0 where there is none."""
+        ...
+
+    def streams(self, prefix: str = "") -> Iterator[str]:
+        """The names that begin so, sorted by code point; the cost grows with their number."""
+        ...
+
+    def stream_spans(self, size: int) -> Iterator[tuple[str, int, int, int]]:
+        """(name, entries, lowest version, highest version) of each stream among the first `size`
+        entries, sorted by name and streamed: what an audit needs to find a gap."""
+        ...
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        """The leaf hashes of `start <= index < stop` in one piece, 32 bytes each."""
+        ...
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        """A full tile (8,192 bytes), or None."""
+        ...
+
+    def tiles(self) -> Iterator[Tile]:
+        """All full tiles, by level and number."""
+        ...
+
+    def key_use(self, key: str) -> KeyUse | None:
+        """What the key was used for, or None."""
+        ...
+
+    def key_uses(self) -> Iterator[KeyUse]:
+        """All uses of keys, by key."""
+        ...
+
+    def index_at(self, recorded_at: int) -> int:
+        """The number of entries recorded at or before an instant; a binary search."""
+        ...
+
+    def check_integrity(self, *, deep: bool = True) -> list[str]:
+        """What the file says about itself, one line a complaint; [] where it finds nothing."""
+        ...
+
+    def tend(self) -> None:
+        """Housekeeping that no append should wait for; called between appends, may do nothing."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. Calling it twice does no harm."""
+        ...

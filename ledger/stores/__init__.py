@@ -1,0 +1,1 @@
+"""The stores: memory and SQLite. Each keeps the contract of `ledger.store`."""

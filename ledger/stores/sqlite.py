@@ -1,0 +1,618 @@
+"""A ledger in one SQLite file: WAL, `synchronous=FULL`, append-only.
+
+::
+
+    with closing(SqliteStore.open(Path("asof.db"))) as store:
+        print(store.head().size)
+
+What is checked at every open, before anything is written (docs/spec/store.md):
+
+1. the path names a regular file that begins as a SQLite database;
+2. `application_id` says asof, `user_version` a schema that this program knows;
+3. the schema in the file is, object by object, the one in `schema.sql`;
+4. for writing: `journal_mode=WAL`, `synchronous=FULL` and the other settings, read back. `WAL` with
+   `NORMAL`, the pair that is often recommended, lost acknowledged entries in half of the simulated
+   power losses; `WAL` with `FULL` in none.
+
+One connection writes and is used by one thread at a time; reading borrows from a small pool, so
+that a reader neither waits for the writer nor holds a transaction open between two pieces of a
+stream.
+Driver errors are translated here, once, and go no further.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import (
+    AsofError,
+    ConflictError,
+    NotFoundError,
+    StoreError,
+    TamperError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+from ledger.hashing import HASH_SIZE
+from ledger.store import Head, KeyUse, Row
+from ledger.stores.statements import load_schema, load_statements
+from ledger.tiles import TILE_BYTES, Tile
+
+__all__ = ["SqliteStore"]
+
+APPLICATION_ID = 0x61736F66
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+ROWS_A_PIECE = 1000
+ROWS_A_CALL = 64
+WAL_BYTES = 16 * 1024 * 1024
+MAGIC = b"SQLite format 3\x00"
+
+SETTINGS: dict[str, int | str] = {
+    "trusted_schema": 0,
+    "cell_size_check": 1,
+    "recursive_triggers": 1,
+    "fullfsync": 1,
+    "checkpoint_fullfsync": 1,
+    "wal_autocheckpoint": 0,
+    "journal_size_limit": 4 * WAL_BYTES,
+    "synchronous": 2,
+    "journal_mode": "wal",
+}
+"""What a writing connection sets and then reads back. `tend` takes the place of autocheckpoint."""
+
+READER_SETTINGS: dict[str, int | str] = {"trusted_schema": 0, "cell_size_check": 1, "query_only": 1}
+
+SQL = load_statements("sqlite")
+ENTRY_VALUES = SQL["insert_entries"].partition("VALUES ")[2]
+
+INTEGER, TEXT, BLOB = (frozenset((kind,)) for kind in (int, str, bytes))
+WITHHELD = frozenset((bytes, type(None)))
+ROW_TYPES = (INTEGER, INTEGER, TEXT, TEXT, TEXT, INTEGER, BLOB, WITHHELD, WITHHELD, BLOB)
+as_row: Callable[[Sequence[Any]], Row] = partial(tuple.__new__, Row)
+
+
+class SqliteStore:
+    """The contract of `ledger.store.Store` over one file. Made by `open` or `create_file`."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection | None) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+        self._writer = writer
+        self._append_lock = threading.Lock()
+        self._file = _identity(path)
+        self._stopped = ""
+        self._pool_lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = True) -> SqliteStore:
+        """Open a ledger's file, having checked it as the module's text says.
+
+        Raises: NotFoundError, StoreError, TamperError.
+        """
+        _check_file(path)
+        with _translated(path):
+            connection = _connect(path, "rw" if write else "ro")
+            try:
+                _check_schema(connection, path)
+                if write:
+                    _apply_settings(connection, SETTINGS, path)
+                    return cls(path, connection)
+                _apply_settings(connection, READER_SETTINGS, path)
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+            return cls(path, None)
+
+    @classmethod
+    def create_file(cls, path: Path) -> SqliteStore:
+        """Make the file with its tables, in one transaction, and open it.
+
+        A file that an interrupted call left behind (empty, or with tables and no ledger) is taken
+        over; any other file is refused by `open`.
+        """
+        if not path.parent.is_dir():
+            raise StoreError(f"the folder {path.parent} does not exist: make it first")
+        if not path.exists() or (path.is_file() and _is_blank(path)):
+            with _translated(path), closing(_connect(path, "rwc")) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_creation_script())
+            _sync_folder(path.parent)
+        return cls.open(path)
+
+    def head(self) -> Head | None:
+        with self._reading() as connection:
+            return _read_head(connection, self.url)
+
+    def create(self, head: Head) -> None:
+        with self._append_lock:
+            connection = self._writable()
+            with _translated(self.url):
+                held = _read_head(connection, self.url)
+                if held is not None:
+                    raise ConflictError(f"{self.url} already holds the ledger {held.origin!r}")
+                connection.execute(SQL["insert_head"], (head.origin, *_head_values(head)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[_SqliteTransaction]:
+        with self._append_lock:
+            connection = self._writable()
+            self._check_same_file()
+            with _translated(self.url):
+                connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield _SqliteTransaction(connection, self.url)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+
+    def rows(self, start: int, stop: int) -> Iterator[Row]:
+        piece = self._fetch_rows(SQL["rows"], (start, stop, ROWS_A_PIECE))
+        while piece:
+            yield from piece
+            piece = self._fetch_rows(SQL["rows"], (piece[-1].index + 1, stop, ROWS_A_PIECE))
+
+    def stream_rows(
+        self, stream: str, after_version: int = 0, limit: int | None = None
+    ) -> Iterator[Row]:
+        left = limit
+        while left is None or left > 0:
+            wanted = ROWS_A_PIECE if left is None else min(left, ROWS_A_PIECE)
+            piece = self._fetch_rows(SQL["stream_rows"], (stream, after_version, wanted))
+            yield from piece
+            if len(piece) < wanted:
+                return
+            after_version = piece[-1].version
+            left = None if left is None else left - wanted
+
+    def stream_version(self, stream: str) -> int:
+        return int(self._fetch(SQL["stream_version"], (stream,))[0][0])
+
+    def streams(self, prefix: str = "") -> Iterator[str]:
+        position = prefix
+        while piece := self._fetch(SQL["streams_from"], (position, prefix, ROWS_A_PIECE)):
+            yield from (name for (name,) in piece)
+            position = piece[-1][0] + "\x00"
+
+    def stream_spans(self, size: int) -> Iterator[tuple[str, int, int, int]]:
+        position = ""
+        while piece := self._fetch(SQL["stream_spans"], (position, size, ROWS_A_PIECE)):
+            if any(tuple(map(type, span)) != (str, int, int, int) for span in piece):
+                raise _not_a_ledgers(self.url, f"a stream after {position!r}")
+            yield from piece
+            position = piece[-1][0]
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        found = self._fetch(SQL["leaf_hashes"], (start, stop))
+        try:
+            joined = b"".join([leaf for (leaf,) in found])
+        except TypeError:
+            raise _not_a_ledgers(self.url, f"a leaf hash between {start} and {stop}") from None
+        if len(joined) != HASH_SIZE * len(found):
+            raise _not_a_ledgers(self.url, f"a leaf hash between {start} and {stop}")
+        return joined
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        found = self._fetch(SQL["tile"], (level, number))
+        return _as_tile(found[0][0], self.url, level, number) if found else None
+
+    def tiles(self) -> Iterator[Tile]:
+        position = (-1, 0)
+        while piece := self._fetch(SQL["tiles_after"], (*position, 100)):
+            for level, number, hashes in piece:
+                yield Tile(level, number, _as_tile(hashes, self.url, level, number))
+            position = (piece[-1][0], piece[-1][1])
+
+    def key_use(self, key: str) -> KeyUse | None:
+        found = self._fetch(SQL["key_use"], (key,))
+        return _as_key_use(found[0], self.url) if found else None
+
+    def key_uses(self) -> Iterator[KeyUse]:
+        position = ""
+        while piece := self._fetch(SQL["key_uses_after"], (position, ROWS_A_PIECE)):
+            yield from (_as_key_use(found, self.url) for found in piece)
+            position = piece[-1][0]
+
+    def index_at(self, recorded_at: int) -> int:
+        head = self.head()
+        low, high = 0, head.size if head is not None else 0
+        with self._reading() as connection:
+            while low < high:
+                middle = (low + high) // 2
+                if _recorded_at(connection, middle, self.url) <= recorded_at:
+                    low = middle + 1
+                else:
+                    high = middle
+        return low
+
+    def check_integrity(self, *, deep: bool = True) -> list[str]:
+        question = "PRAGMA integrity_check" if deep else "PRAGMA quick_check"
+        try:
+            lines = [str(line) for (line,) in self._fetch(question, ())]
+        except TamperError as exc:
+            return [str(exc)]
+        return [] if lines == ["ok"] else lines
+
+    def tend(self) -> None:
+        """Copy the write-ahead log into the file once it is long; readers and writers go on.
+
+        Space that is missing is left for the next append to report; any other failure of a write or
+        an fsync stops this store.
+        """
+        with self._append_lock:
+            connection = self._writer
+            if connection is None or self._stopped or _size(f"{self._path}-wal") < WAL_BYTES:
+                return
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as exc:
+                if not _is_unwritten(exc):
+                    self._stopped = f"{exc} while tending the file"
+
+    def close(self) -> None:
+        with self._append_lock, self._pool_lock:
+            self._closed = True
+            for connection in (*self._idle, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._idle.clear()
+            self._writer = None
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"{self.url} is closed")
+        if self._stopped:
+            raise StoreError(f"{self.url} stopped writing ({self._stopped}): open it again")
+        if self._writer is None:
+            raise StoreError(f"{self.url} was opened for reading only")
+        return self._writer
+
+    def _check_same_file(self) -> None:
+        """What is appended to a file that was removed or replaced would be lost with it."""
+        if _identity(self._path) != self._file:
+            raise StoreError(f"{self.url} was removed or replaced while it was open: open it again")
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Undo, where SQLite has not done so itself. If that fails, nothing more is written."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as exc:
+            self._stopped = str(exc)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """The one place where entries become durable.
+
+        A write that failed for lack of space or rights left no commit record: not written. After
+        anything else, an fsync above all, the record may lie in the log or not, and asking the disk
+        again would be answered with a lie: unknown, and nothing more is written here.
+        """
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back(connection)
+            if _is_unwritten(exc):
+                raise _explained(exc, self.url) from exc
+            self._stopped = str(exc)
+            raise UnknownOutcomeError(
+                f"{self.url}: the commit failed ({exc}); the batch may have been written or not. "
+                "Open the ledger again and repeat it with the same idempotency key"
+            ) from exc
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._pool_lock:
+            if self._closed:
+                raise StoreError(f"{self.url} is closed")
+            connection = self._idle.pop() if self._idle else None
+        with _translated(self.url):
+            if connection is None:
+                connection = self._connect_reader()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(self._path, "ro")
+        _apply_settings(connection, READER_SETTINGS, self._path)
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._pool_lock:
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def _fetch(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._reading() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def _fetch_rows(self, statement: str, values: tuple[Any, ...]) -> list[Row]:
+        """One piece of rows, each value of the type that its column promises."""
+        found = self._fetch(statement, values)
+        for column, allowed in zip(zip(*found, strict=True), ROW_TYPES, strict=False):
+            if not allowed.issuperset(map(type, column)):
+                raise _not_a_ledgers(self.url, f"an entry from {found[0][0]} to {found[-1][0]}")
+        return list(map(as_row, found))
+
+
+class _SqliteTransaction:
+    """Between BEGIN IMMEDIATE and COMMIT, on the writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection, url: str) -> None:
+        self._connection = connection
+        self._url = url
+
+    def head(self) -> Head:
+        with _translated(self._url):
+            head = _read_head(self._connection, self._url)
+        if head is None:
+            raise NotFoundError(f"{self._url} holds no ledger yet")
+        return head
+
+    def stream_versions(self, streams: Collection[str]) -> dict[str, int]:
+        with _translated(self._url):
+            wanted = json.dumps(list(streams), ensure_ascii=False)
+            found = self._connection.execute(SQL["stream_versions"], (wanted,)).fetchone()
+        versions: dict[str, int] = json.loads(found[0])
+        return versions
+
+    def key_uses(self, keys: Collection[str]) -> dict[str, KeyUse]:
+        with _translated(self._url):
+            wanted = json.dumps(list(keys), ensure_ascii=False)
+            found = self._connection.execute(SQL["key_uses"], (wanted,)).fetchall()
+        return {use[0]: _as_key_use(use, self._url) for use in found}
+
+    def write(
+        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+    ) -> None:
+        before = self.head()
+        if head.size != before.size + len(rows) or rows[0].index != before.size:
+            raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
+        with _translated(self._url):
+            self._insert_entries(rows)
+            self._connection.executemany(SQL["insert_tile"], tiles)
+            self._connection.executemany(SQL["insert_key_use"], keys)
+            swapped = self._connection.execute(
+                SQL["replace_head"], (*_head_values(head), before.size, before.root, head.origin)
+            )
+        if swapped.rowcount != 1:
+            raise ConflictError(f"{self._url}: the head moved, or belongs to another ledger")
+
+    def _insert_entries(self, rows: Sequence[Row]) -> None:
+        """Many rows a call: each call lets other threads run, and getting back in line costs."""
+        for start in range(0, len(rows), ROWS_A_CALL):
+            piece = rows[start : start + ROWS_A_CALL]
+            values = tuple(chain.from_iterable(piece))
+            self._connection.execute(_insert_of(len(piece)), values)
+
+
+@cache
+def _insert_of(count: int) -> str:
+    return SQL["insert_entries"] + f", {ENTRY_VALUES}" * (count - 1)
+
+
+@cache
+def _creation_script() -> str:
+    return (
+        f"BEGIN;\n{load_schema('sqlite')}\n"
+        f"PRAGMA application_id = {APPLICATION_ID};\n"
+        f"PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+    )
+
+
+@cache
+def _expected_schema() -> frozenset[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_creation_script())
+        return frozenset(connection.execute(SQL["schema_objects"]).fetchall())
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_SECONDS,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _check_file(path: Path) -> None:
+    """Step 1: say plainly what is wrong with a path before SQLite gets to see it."""
+    try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind):
+            raise StoreError(f"{path} is not a file, so it cannot be a ledger")
+        with path.open("rb") as file:
+            beginning = file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no ledger at {path}: `asof init` makes one") from None
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
+    if not beginning:
+        raise StoreError(f"{path} is empty: not a ledger, or one that was cut to nothing")
+    if beginning != MAGIC:
+        raise StoreError(f"{path} is not a ledger: it does not begin as a SQLite database")
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Steps 2 and 3."""
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreError(f"{path} is a SQLite database of another program, not a ledger")
+    version = _pragma(connection, "user_version")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was made by a newer asof (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "install that version to open it"
+        )
+    found = set(connection.execute(SQL["schema_objects"]).fetchall())
+    differing = sorted({str(name) for _, name, _ in found ^ _expected_schema()})
+    if version != SCHEMA_VERSION or differing:
+        raise TamperError(
+            f"{path}: the schema (version {version}) is not that of a ledger: "
+            f"{', '.join(differing) or 'no such version was ever made'}"
+        )
+
+
+def _apply_settings(
+    connection: sqlite3.Connection, settings: dict[str, int | str], path: Path
+) -> None:
+    """Step 4: set, then read back; what the file system or the build refuses is refused here."""
+    for name, value in settings.items():
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+        found = _pragma(connection, name)
+        if found != value:
+            raise StoreError(
+                f"{path}: SQLite answers {name} = {found} instead of {value}; "
+                "a ledger is not written where that does not hold (a network file system?)"
+            )
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether nothing was ever written: no bytes, or a database without a single object or mark."""
+    if path.stat().st_size == 0:
+        return True
+    with suppress(sqlite3.Error), closing(_connect(path, "ro")) as connection:
+        empty = not connection.execute(SQL["schema_objects"]).fetchall()
+        return empty and not _pragma(connection, "application_id")
+    return False
+
+
+def _read_head(connection: sqlite3.Connection, url: str) -> Head | None:
+    found = connection.execute(SQL["head"]).fetchone()
+    if found is None:
+        return None
+    origin, size, root, last_leaf, recorded_at, edge, checkpoint = found
+    kinds = tuple(map(type, found))
+    if kinds != (str, int, bytes, bytes, int, bytes, bytes) or len(edge) % HASH_SIZE:
+        raise _not_a_ledgers(url, "the head")
+    return Head(
+        origin=origin,
+        size=size,
+        root=root,
+        last_leaf=last_leaf,
+        recorded_at=recorded_at,
+        edge=tuple(edge[at : at + HASH_SIZE] for at in range(0, len(edge), HASH_SIZE)),
+        checkpoint=checkpoint,
+    )
+
+
+def _head_values(head: Head) -> tuple[Any, ...]:
+    edge = b"".join(head.edge)
+    return (head.size, head.root, head.last_leaf, head.recorded_at, edge, head.checkpoint)
+
+
+def _recorded_at(connection: sqlite3.Connection, index: int, url: str) -> int:
+    found = connection.execute(SQL["recorded_at"], (index,)).fetchone()
+    if found is None or type(found[0]) is not int:
+        raise TamperError(f"{url}: it is missing", index=index)
+    return found[0]
+
+
+def _as_tile(hashes: object, url: str, level: int, number: int) -> bytes:
+    if not isinstance(hashes, bytes) or len(hashes) != TILE_BYTES:
+        raise _not_a_ledgers(url, f"tile {level}/{number}")
+    return hashes
+
+
+def _as_key_use(found: Sequence[Any], url: str) -> KeyUse:
+    if tuple(map(type, found)) != (str, bytes, int, int, int):
+        raise _not_a_ledgers(url, "a use of an idempotency key")
+    return KeyUse(*found)
+
+
+def _not_a_ledgers(url: str, what: str) -> TamperError:
+    return TamperError(f"{url} is damaged: {what} is not what a ledger writes")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _size(path: str) -> int:
+    with suppress(OSError):
+        return os.stat(path).st_size
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is durable once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _code(exc: sqlite3.Error) -> int:
+    """SQLite's extended result code; 0 where the error is the driver's own."""
+    return getattr(exc, "sqlite_errorcode", None) or 0
+
+
+def _is_unwritten(exc: sqlite3.Error) -> bool:
+    """Whether a failed commit certainly left no commit record behind."""
+    code = _code(exc)
+    return code == sqlite3.SQLITE_IOERR_WRITE or code & 0xFF in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+    )
+
+
+@contextmanager
+def _translated(place: object) -> Iterator[None]:
+    """Let no exception of the driver out of the block."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise _explained(exc, place) from exc
+
+
+def _explained(exc: sqlite3.Error, place: object) -> AsofError:
+    """The driver's error in our words: whose it is, and what to do."""
+    code = _code(exc)
+    primary = code & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return UnreachableError(f"{place} is held by another process: try again")
+    if primary == sqlite3.SQLITE_CONSTRAINT:
+        return ConflictError(f"{place} refused the write: {exc}")
+    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE:
+        return StoreError(
+            f"{place}: the disk is full or a quota is reached ({exc}); nothing was written"
+        )
+    if primary == sqlite3.SQLITE_READONLY:
+        return StoreError(f"{place} cannot be written: the file or its folder is read-only")
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return StoreError(f"{place} cannot be opened: check the rights on the file and its folder")
+    if primary == sqlite3.SQLITE_NOTADB:
+        return StoreError(f"{place} is not a ledger: SQLite cannot read it as a database")
+    if primary == sqlite3.SQLITE_CORRUPT or "decode" in str(exc):
+        return TamperError(f"{place} is damaged: {exc}")
+    return StoreError(f"{place}: {exc}")

@@ -1,0 +1,174 @@
+"""The one path in: a batch becomes entries, all or none, and is answered when it is durable.
+
+::
+
+    with Writer(store, signer, guard=guard, clock=system_clock) as writer:
+        done = writer.append([draft], idempotency_key="deploy-7")
+        print(done.first_index, done.receipts[0].proof())
+
+`append` waits, `submit` gives a future; any number of threads may call either. A key makes a retry
+safe: the same key with the same batch gives the first answer again, down to the signature, which is
+deterministic. docs/spec/append.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self, overload
+
+from ledger.batch import prepare_batch
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.clock import Clock
+from ledger.draft import Draft
+from ledger.errors import TamperError
+from ledger.guard import Guard, MemoryGuard
+from ledger.merkle import root_at
+from ledger.note import Signer
+from ledger.reader import Reader
+from ledger.receipt import Receipt
+from ledger.sequencer import Appended, Sequencer
+from ledger.store import KeyUse, Store
+
+__all__ = ["Appended", "Draft", "Writer"]
+
+
+class Writer:
+    """Appends to one ledger. Made by `ledger.opening`; closed by its maker."""
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        *,
+        guard: Guard | MemoryGuard,
+        clock: Clock,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._reader = Reader(store, signer.vkey)
+        self._signer = signer
+        self._entropy = entropy
+        self._sequencer = Sequencer(store, signer, guard=guard, clock=clock, repeat=self._repeated)
+
+    def append(self, drafts: Sequence[Draft], *, idempotency_key: str | None = None) -> Appended:
+        """Append a batch and return when it is durable.
+
+        Raises: MalformedError, ConflictError (a stream moved on, or the key was used for another
+        batch), StoreError: nothing was written. UnknownOutcomeError: open the ledger again and
+        repeat with the same key. TamperError.
+        """
+        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
+        ticket = _Ticket()
+        self._sequencer.put(batch, ticket)
+        return ticket.result()
+
+    def submit(
+        self, drafts: Sequence[Draft], *, idempotency_key: str | None = None
+    ) -> Future[Appended]:
+        """As `append`, without waiting; waits only while the queue is full. A future that is
+        cancelled before its turn is not written."""
+        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
+        future: Future[Appended] = Future()
+        self._sequencer.put(batch, future)
+        return future
+
+    def close(self) -> None:
+        """Commit what waits, then stop. Calling it twice does no harm."""
+        self._sequencer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _repeated(self, use: KeyUse) -> Appended:
+        """The first answer to a key, made again: its tree is there and Ed25519 signs alike."""
+        size = self._reader.size()
+        if not use.first_index + use.count <= use.tree_size <= size:
+            raise TamperError(
+                f"the idempotency key {use.key!r} stands for entries that are not there"
+            )
+        root = root_at(use.tree_size, self._reader.nodes(size))
+        checkpoint = sign_checkpoint(
+            Checkpoint(self._signer.name, use.tree_size, root), self._signer
+        )
+        return Appended(
+            first_index=use.first_index,
+            count=use.count,
+            recorded_at=self._reader.entry(use.first_index).recorded_at,
+            tree_size=use.tree_size,
+            checkpoint=checkpoint,
+            repeated=True,
+            receipts=_StoredReceipts(self._reader, use, checkpoint),
+        )
+
+
+class _StoredReceipts(Sequence[Receipt]):
+    """The receipts of a batch that was written before, made from the store when asked for."""
+
+    def __init__(self, reader: Reader, use: KeyUse, checkpoint: bytes) -> None:
+        self._reader = reader
+        self._use = use
+        self._checkpoint = checkpoint
+
+    def __len__(self) -> int:
+        return self._use.count
+
+    @overload
+    def __getitem__(self, position: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Receipt]: ...
+    def __getitem__(self, position: int | slice) -> Receipt | list[Receipt]:
+        if isinstance(position, slice):
+            return [self._receipt(at) for at in range(len(self))[position]]
+        return self._receipt(range(len(self))[position])
+
+    def _receipt(self, position: int) -> Receipt:
+        index = self._use.first_index + position
+        return Receipt(
+            index=index,
+            leaf_hash=self._reader.leaf_hash(index),
+            entry=self._reader.entry_bytes(index),
+            checkpoint=self._checkpoint,
+            hashes=tuple(self._reader.inclusion_hashes(index, self._use.tree_size)),
+        )
+
+
+class _Ticket:
+    """What a waiting thread holds: lighter than a future, with one waiter and no callback."""
+
+    __slots__ = ("_error", "_gate", "_result")
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._result: Appended | None = None
+        self._error: BaseException | None = None
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """It cannot be cancelled."""
+        return True
+
+    def set_result(self, result: Appended) -> None:
+        self._result = result
+        self._gate.release()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        self._error = exception
+        self._gate.release()
+
+    def result(self) -> Appended:
+        """Waits. Raises what the sequencer said."""
+        self._gate.acquire()
+        if self._result is None:
+            raise self._error or AssertionError("a ticket is answered once")
+        return self._result
