@@ -1,0 +1,151 @@
+"""The state again, from the entries alone: no index, nothing trusted but the signed checkpoint.
+
+::
+
+    answer = replayed(reader, "demand-forecast", "production", at=at, now=now)
+    answer.state_digest == state(reader, index, "demand-forecast", "production", at=at, now=now).state_digest
+
+With `verified` (the default) each entry is recomputed on the way: payload to commitment, commitment to
+entry, entry to chain, chain to tree, tree to the signed checkpoint. What does not fit is raised as
+evidence, and no state is returned. Memory stays flat in the log's length: batches of rows come and go,
+what remains belongs to the question (docs/spec/projections.md, rules 14 to 17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from ledger.chain import ChainChecker
+from ledger.checkpoint import open_checkpoint
+from ledger.errors import IncompleteError, TamperError
+from ledger.merkle import Frontier, check_consistency
+from projections.at import position
+from projections.facts import pipeline_stream
+from projections.fold import Facts, Question, bound_refs, folded, merged
+from projections.state import State, state_of, unknown_pipeline
+
+if TYPE_CHECKING:
+    from ledger.reader import Reader
+    from ledger.store import Row
+    from projections.at import Moment, Position
+
+__all__ = ["fold_part", "replayed"]
+
+BATCH: Final = 4_096
+
+Progress = Callable[[int, int], None]
+"""Told the number of entries read and to be read, after each batch."""
+
+
+def replayed(
+    reader: Reader,
+    pipeline: str,
+    stage: str,
+    *,
+    at: Moment | None = None,
+    known_at: Moment | None = None,
+    basis: int | None = None,
+    now: int,
+    verified: bool = True,
+    progress: Progress | None = None,
+) -> State:
+    """The state, folded from every entry of the basis.
+
+    Raises NotFoundError as `state` does; with `verified`, TamperError for the first entry that is not
+    what was signed and IncompleteError where that could not be found out.
+    """
+    where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
+    question = Question(pipeline=pipeline, stage=stage, at=where.at)
+    scope = pipeline_stream(pipeline, stage)
+    wanted = _refs_to_expect(reader, question, where)
+    batches = _verified(reader, where.basis) if verified else _batches(reader, 0, where.basis)
+    facts, known_here = Facts(), False
+    for batch in batches:
+        known_here = known_here or any(row[3] == scope for row in batch)
+        facts = merged(facts, folded(question, _known(batch, where.known), wanted=wanted))
+        if progress is not None:
+            progress(batch[-1].index + 1, where.basis)
+    if not known_here:
+        raise unknown_pipeline(pipeline, stage, _pipelines(reader))
+    _check_expected(bound_refs(facts), wanted, scope)
+    return state_of(facts, question, where, reader.basis(where.basis))
+
+
+def fold_part(
+    reader: Reader, question: Question, start: int, stop: int, wanted: Collection[str] | None = None
+) -> Facts:
+    """The facts of one range of entries; parts may be folded anywhere and merged in any order."""
+    return folded(question, reader.rows(start, stop), wanted=wanted)
+
+
+def _refs_to_expect(reader: Reader, question: Question, where: Position) -> set[str]:
+    """The asset versions that the pipeline's stream leads to, so that only their records are kept.
+
+    A hint, not evidence: `_check_expected` holds it against what the entries themselves gave.
+    """
+    records = reader.stream(pipeline_stream(question.pipeline, question.stage))
+    rows = (record.row for record in records if record.index < where.known)
+    return bound_refs(folded(question, rows, wanted=()))
+
+
+def _check_expected(found: set[str], expected: set[str], scope: str) -> None:
+    if found != expected:
+        raise TamperError(
+            f"the store's list of the stream {scope!r} does not agree with its entries",
+            expected=", ".join(sorted(found)),
+            found=", ".join(sorted(expected)),
+        )
+
+
+def _known(batch: list[Row], known: int) -> list[Row]:
+    return batch if batch[-1].index < known else [row for row in batch if row.index < known]
+
+
+def _pipelines(reader: Reader) -> list[tuple[str, str]]:
+    names = (stream.removeprefix("pipeline/") for stream in islice(reader.streams("pipeline/"), 8))
+    return [(name, stage) for name, _, stage in (text.rpartition("@") for text in names)]
+
+
+def _batches(reader: Reader, start: int, stop: int) -> Iterator[list[Row]]:
+    rows = iter(reader.rows(start, stop))
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _verified(reader: Reader, size: int) -> Iterator[list[Row]]:
+    """The rows of the first `size` entries, each checked before it is handed on.
+
+    1. Payload, commitment, entry, leaf hash and link of each row agree.
+    2. The tree over the leaf hashes has the root of the basis.
+    3. The newest signed checkpoint has that root, or is consistent with it.
+    """
+    checker, frontier = ChainChecker(reader.origin), Frontier.empty()
+    for batch in _batches(reader, 0, size):
+        checked = checker.check(batch)
+        if checked.findings:
+            raise checked.findings[0].error()
+        frontier = frontier.extended(checked.leaf_hashes)
+        yield batch
+    if frontier.size != size:
+        raise IncompleteError(f"the ledger gave {frontier.size} of {size} entries")
+    _check_root(reader, frontier)
+
+
+def _check_root(reader: Reader, frontier: Frontier) -> None:
+    size, root = frontier.size, frontier.root()
+    stated = reader.basis(size).root
+    note = reader.checkpoint()
+    signed = open_checkpoint(note, reader.vkey)
+    if root != stated:
+        raise TamperError(
+            f"the entries give another root for size {size} than the ledger states",
+            expected=stated.hex(),
+            found=root.hex(),
+            checkpoints=(note,),
+        )
+    if signed.size < size:
+        raise IncompleteError(f"the newest checkpoint covers {signed.size} entries, asked are {size}")
+    proof = [] if signed.size == size else reader.consistency(size, signed.size)
+    check_consistency(size, signed.size, proof, root, signed.root)
