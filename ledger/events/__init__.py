@@ -5,8 +5,9 @@
     events = parse_drafts(b'{"type": "note.added/1", "stream": "note/x", "data": {"text": "go"}}',
                           "user:7", now)
 
-Each event is a pydantic model with a stable name and a schema version (docs/events.md lists them all
-with their fields). Models are for the door only: inside, a draft carries the bytes that are kept.
+Each event is a pydantic model with a stable name and a schema version (docs/events.md lists them
+all with their fields). Models are for the door only: inside, a draft carries the bytes that are
+kept.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __all__ = ["NoteAdded", "TagSet"]
 
 
 class TagSet(Event):
-    """A name for a position of the ledger or for a state; `tag:NAME` finds it. The newest counts."""
+    """A name for a position of the ledger or a state; `tag:NAME` finds it. The newest counts."""
 
     TYPE: ClassVar[str] = "tag.set/1"
     STREAM: ClassVar[str] = "tag/{tag}"

@@ -7,10 +7,15 @@
 
 In this order (docs/spec/payload.md has the same numbers):
 
-1. the type is known; 2. the data fits its schema; 3. the payload is made, once: the fields that were
-given, not the defaults; 4. it is not longer than 1 MiB; 5. it holds no secret; 6. the actor is an id;
-7. the stream is the event's; 8. `effective_at` is not in the future; 9. the expected version is a
-version.
+1. the type is known;
+2. the data fits its schema;
+3. the payload is made, once: the fields that were given, not the defaults;
+4. it is not longer than 1 MiB;
+5. it holds no secret;
+6. the actor is an id;
+7. the stream is the event's;
+8. `effective_at` is not in the future;
+9. the expected version is a version.
 
 Nothing is written here, and nothing that is refused leaves a trace.
 """
@@ -24,14 +29,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ledger.canonical import MAX_SAFE_INTEGER, format_json, format_time, parse_rfc3339
-from ledger.draft import Draft
+from ledger.draft import Draft, make_draft
 from ledger.errors import MalformedError
 from ledger.events.event import Event, UnknownEvent
 from ledger.events.explaining import explain
 from ledger.events.fields import check_actor
 from ledger.events.registry import REGISTRY, Registry, Shape
 from ledger.events.upcasting import upcast_data
-from ledger.secrets import refuse_secrets
+from ledger.secrets import may_hold_secrets, refuse_secrets
 
 __all__ = [
     "MAX_AHEAD",
@@ -60,7 +65,7 @@ def parse_event(type_name: str, data: Mapping[str, Any], *, registry: Registry =
 
 
 def stream_of(event: Event, *, registry: Registry = REGISTRY) -> str | None:
-    """The stream that the event itself names; None where the caller must name it (`note/<topic>`)."""
+    """The stream that the event itself names; None where the caller must (`note/<topic>`)."""
     return registry[event.TYPE].stream.derive(vars(event))
 
 
@@ -76,22 +81,23 @@ def draft(
     """The draft of an event, or of a type with its data. Raises MalformedError; nothing is written.
 
     `stream` may be left out where the data names it. `now` is the ledger's clock in microseconds.
-    About 5 µs for an event of 400 bytes.
+    About 6 µs for an event of 400 bytes.
     """
-    if isinstance(event, Event):
-        type_name, data = event.TYPE, _data_of(event)
-        shape = registry[type_name]
-    else:
+    if isinstance(event, tuple):
         type_name, data = event
         shape = registry[type_name]
         _validate(shape, data)
+    else:
+        type_name, data = event.TYPE, _data_of(event)
+        shape = registry[type_name]
     payload = format_json(data)
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise MalformedError(
             f"{len(payload)} bytes of payload, at most {MAX_PAYLOAD_BYTES} (1 MiB) are accepted:"
             " store the content elsewhere and record its digest and location"
         )
-    refuse_secrets(payload, data)
+    if may_hold_secrets(payload):
+        refuse_secrets(data)
     _check_actor(actor)
     stream = shape.stream.resolve(stream, data)
     effective_at = data.get("effective_at")
@@ -99,13 +105,7 @@ def draft(
         _check_effective_at(effective_at, now)
     if expected_version is not None:
         _check_expected_version(expected_version)
-    return Draft(
-        type=type_name,
-        stream=stream,
-        actor=actor,
-        payload=payload,
-        expected_version=expected_version,
-    )
+    return make_draft(type_name, stream, actor, payload, expected_version)
 
 
 def upcast(

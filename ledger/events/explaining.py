@@ -41,7 +41,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> MalformedError:
 
 
 def _problems(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[tuple[str, str]]:
-    """Pointer and message of each problem, once: types with two ways in report the careful one's."""
+    """Pointer and message of each problem; of two ways in, those of the careful one."""
     found: dict[str, str] = {}
     for detail in details:
         steps = [step for step in detail["loc"] if not _is_label(step)]

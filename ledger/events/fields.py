@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic import Field, GetCoreSchemaHandler, PlainValidator, StringConstraints
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ledger.asset_ref import check_kind, split_asset_ref
@@ -264,57 +264,69 @@ Location = Annotated[str, StringConstraints(pattern=r"\S"), Words("URI or path")
 # -------------------------------------------------------------------------------------- free JSON
 
 
-class _JsonFaultError(ValueError):
-    """What is not JSON in a value, and the steps to it, innermost first."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.steps: list[str | int] = []
-
-
-def _check_json(value: Any, depth_left: int) -> None:
-    """Raises _JsonFaultError unless `value` is JSON; a tuple is taken for an array."""
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return
-    if kind is int:
-        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise _JsonFaultError("an integer beyond ±(2^53-1); send it as a string")
-    elif kind is float:
-        if not math.isfinite(value):
-            raise _JsonFaultError(f"{value} is not JSON")
-    elif kind is dict:
-        _check_members(value.items(), depth_left)
-    elif kind is list or kind is tuple:
-        _check_members(enumerate(value), depth_left)
-    else:
-        raise _JsonFaultError(f"a Python {kind.__name__} is not JSON")
-
-
-def _check_members(members: Any, depth_left: int) -> None:
-    if depth_left == 0:
-        raise _JsonFaultError(f"nested deeper than {MAX_JSON_NESTING}")
-    for step, member in members:
-        if type(step) is not str and type(step) is not int:
-            raise _JsonFaultError(f"the key {step!r} is not a string")
+def _is_json(members: Any, depth_left: int) -> bool:
+    """Whether all members of a dict, list or tuple are JSON. The quick answer; see _fault_in."""
+    if type(members) is dict:
+        for key in members:
+            if type(key) is not str:
+                return False
+        members = members.values()
+    for member in members:
         kind = type(member)
-        if kind is str or kind is bool:
+        if kind is str or kind is bool or member is None:
             continue
-        try:
-            _check_json(member, depth_left - 1)
-        except _JsonFaultError as fault:
-            fault.steps.append(step)
-            raise
+        if kind is int:
+            if -MAX_SAFE_INTEGER <= member <= MAX_SAFE_INTEGER:
+                continue
+        elif kind is float:
+            if math.isfinite(member):
+                continue
+        elif (
+            (kind is dict or kind is list or kind is tuple)
+            and depth_left
+            and _is_json(member, depth_left - 1)
+        ):
+            continue
+        return False
+    return True
+
+
+def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None:
+    """The steps to the first thing in `value` that is not JSON, and what is wrong with it."""
+    kind = type(value)
+    if kind is int and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        return (), "an integer beyond ±(2^53-1); send it as a string"
+    if kind is float and not math.isfinite(value):
+        return (), f"{value} is not JSON"
+    if kind in (str, bool, int, float, type(None)):
+        return None
+    if kind not in (dict, list, tuple):
+        return (), f"a Python {kind.__name__} is not JSON"
+    if depth_left < 0:
+        return (), f"nested deeper than {MAX_JSON_NESTING}"
+    for step, member in value.items() if kind is dict else enumerate(value):
+        if kind is dict and type(step) is not str:
+            return (), f"the key {step!r} is not a string"
+        fault = _fault_in(member, depth_left - 1)
+        if fault:
+            return (step, *fault[0]), fault[1]
+    return None
 
 
 def _admit_json(value: Any) -> Any:
-    try:
-        _check_json(value, MAX_JSON_NESTING)
-    except _JsonFaultError as fault:
-        context = {"why": str(fault), "steps": tuple(reversed(fault.steps))}
-        raise PydanticCustomError("asof_json", "{why}", context) from None
+    if not _is_json((value,), MAX_JSON_NESTING):
+        steps, why = _fault_in(value, MAX_JSON_NESTING - 1) or ((), "is not JSON")
+        raise PydanticCustomError("asof_json", "{why}", {"why": why, "steps": steps})
     return value
 
 
-JsonObject = Annotated[dict[str, Any], AfterValidator(_admit_json), Words("JSON object"), FreeText]
-Json = Annotated[Any, AfterValidator(_admit_json), Words("any JSON"), FreeText]
+def _admit_json_object(value: Any) -> Any:
+    if type(value) is not dict:
+        raise PydanticCustomError("asof_json", "{why}", {"why": "must be a JSON object"})
+    return dict(_admit_json(value))
+
+
+JsonObject = Annotated[
+    dict[str, Any], PlainValidator(_admit_json_object), Words("JSON object"), FreeText
+]
+Json = Annotated[Any, PlainValidator(_admit_json), Words("any JSON"), FreeText]

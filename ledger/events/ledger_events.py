@@ -82,7 +82,10 @@ class EpochStarted(Event):
 
 
 class KeyRotated(Event):
-    """Checkpoints are signed with another key from here on. Signed with the old one for the last time."""
+    """Checkpoints are signed with another key from here on.
+
+    The checkpoint that holds this entry is the last one that the old key signs.
+    """
 
     TYPE: ClassVar[str] = "key.rotated/1"
     STREAM: ClassVar[str] = _STREAM

@@ -34,7 +34,7 @@ def parse_drafts(
 ) -> list[Draft]:
     """The drafts of all events, or MalformedError that names the line and the place in it.
 
-    About 10 µs for a line of 500 bytes.
+    About 12 µs for a line of 500 bytes.
     """
     texts = [(n, text) for n, text in enumerate(lines.split(b"\n"), 1) if text.strip()]
     if not texts:
@@ -51,7 +51,7 @@ def parse_drafts(
 
 
 def _is_one_value(first_line: bytes, lines: bytes) -> bool:
-    """Whether the lines are one JSON text, spread out; asked only of texts of more than one line."""
+    """Whether these lines, more than one, are a single JSON text that is spread out."""
     return not _is_json(first_line) and _is_json(lines)
 
 

@@ -54,7 +54,7 @@ class PipelineDefined(Event):
 
 
 def _check_order(wanted: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises ValueError for a dependency on no slot of this pipeline, or one that goes in a circle."""
+    """Raises ValueError if a slot depends on what is no slot here, or on itself in the end."""
     for slot, others in wanted.items():
         for other in others:
             if other not in wanted:

@@ -1,4 +1,4 @@
-"""Erasure, holds and disposal: what is taken away, on what ground, and what proves that it was right.
+"""Erasure, holds and disposal: what is taken away, on what ground, and the evidence for it.
 
 An entry whose payload is gone verifies only if one of `payload.redacted/1`, `subject.erased/1` or
 `record.disposed/1` names its index: a silent deletion is a finding.

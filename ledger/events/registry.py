@@ -5,8 +5,8 @@
     REGISTRY["note.added/1"].event_class      NoteAdded
     REGISTRY["note.aded/1"]                   UnknownEventError: … nearest: note.added/1
 
-What a row of a ledger says is looked up here, and never imported. A registry does not change: a test
-that needs an event more makes another one with `extended`.
+What a row of a ledger says is looked up here, and never imported. A registry does not change: a
+test that needs one more event makes another registry with `extended`.
 """
 
 from __future__ import annotations

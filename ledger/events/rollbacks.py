@@ -2,7 +2,8 @@
 
 ::
 
-    requested ─▶ planned ─▶ approved ─▶ (step.started ─▶ step.finished | parked)… ─▶ completed | failed
+    requested ─▶ planned ─▶ approved ─▶ (step.started ─▶ step.finished | parked)…
+                                                             ─▶ completed | failed
 
 Intent is an entry before each call, the outcome one after it: what lies between the two is the only
 thing that a crash can leave unknown, and the step's class says what may be done about it.

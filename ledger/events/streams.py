@@ -6,8 +6,8 @@
     template.derive({"pipeline": "p", "stage": "production", …})     "pipeline/p@production"
     template.derive({"text": "…"})    for note/{topic}               None: the caller must name it
 
-A place in braces that is a field of the event takes its value. Where the event has no such field, or
-may leave it out, the stream's name carries what is missing.
+A place in braces that is a field of the event takes its value. Where the event has no such field,
+or leaves it out, the stream's name carries what is missing.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _derivation(text: str, places: tuple[str, ...]) -> Callable[[Mapping[str, An
             return None
         if parts is None if alone else None in parts:
             return None
-        return spelled % parts
+        return str(spelled % parts)
 
     return derive
 

@@ -24,7 +24,10 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Upcast:
-    """One step: the type that it leads to, and how the data changes. `change` may keep its argument."""
+    """One step: the type that it leads to, and how the data changes.
+
+    `change` gets a copy of the outermost object and must leave what lies inside it as it is.
+    """
 
     to: str
     change: Callable[[Data], Data]
