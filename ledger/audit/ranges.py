@@ -1,0 +1,274 @@
+"""One range of entries, checked by itself: the work of an audit that can be done side by side.
+
+A range begins at a multiple of 256, so its full level-0 tiles are its own. What it gives back is
+small whatever its length: findings, the roots of its tiles, the leaves after its last full tile.
+The upper levels of the tree are made of those roots by whoever asked (`ledger.audit.whole`).
+
+Steps 2, 3, 4 and the level-0 part of 6 of docs/spec/verification.md.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
+from typing import Final
+
+from ledger.bundle.question import ERASURE_TYPES, erased_indexes
+from ledger.chain import EARLIEST, ChainChecker
+from ledger.errors import AsofError
+from ledger.hashing import EMPTY_ROOT, HASH_SIZE
+from ledger.store import Row, Store
+from ledger.tiles import TILE_BYTES, TILE_WIDTH, tile_root
+from ledger.verdict import MAX_FINDINGS, Finding
+
+__all__ = ["RANGE", "RangeResult", "check_range"]
+
+RANGE: Final = 1 << 15
+"""Entries in one piece of work: a multiple of 256, large enough that handing it out is cheap."""
+
+BATCH: Final = 2048
+
+COMMITMENTS: Final = "2 commitments"
+ENTRIES: Final = "3 entries"
+CHAIN: Final = "4 chain"
+TILES: Final = "6 tiles"
+
+_STEP_OF = {"payload": COMMITMENTS, "entry": ENTRIES, "link": CHAIN}
+_type_of = itemgetter(4)
+
+
+@dataclass(slots=True)
+class RangeResult:
+    """What is known of entries [start, stop) after they were checked."""
+
+    start: int
+    stop: int
+    entries: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    more_findings: int = 0
+    tiles: int = 0
+    tile_roots: list[bytes] = field(default_factory=list)
+    rest: list[bytes] = field(default_factory=list)
+    withheld: array[int] = field(default_factory=lambda: array("Q"))
+    erasures: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    types: set[str] = field(default_factory=set)
+    damaged_tiles: set[int] = field(default_factory=set)
+    last_leaf: bytes = EMPTY_ROOT
+    last_recorded_at: int = EARLIEST
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding, or count it where there are too many."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
+        else:
+            self.more_findings += 1
+
+
+def check_range(store: Store, origin: str, start: int, stop: int) -> RangeResult:
+    """Check the entries `start <= index < stop`; `start` is a multiple of 256.
+
+    Every damaged entry is named and none drags the next one down: after damage the check goes on
+    from the leaf hash that is stored, and where an entry is missing, from the one that its tile
+    holds.
+    """
+    result = RangeResult(start, stop)
+    checker = _begin(store, origin, start)
+    leaves: list[bytes] = []
+    for batch in _batches(store, start, stop, result):
+        _check_batch(store, checker, batch, leaves, result)
+        _take_tiles(store, leaves, result)
+    _fill(store, leaves, stop - _next(result, leaves), result)
+    _take_tiles(store, leaves, result)
+    result.rest = leaves
+    result.last_leaf, result.last_recorded_at = checker.prev, checker.recorded_at
+    if checker.index < stop:
+        _missing(checker.index, stop, result)
+    return result
+
+
+def _begin(store: Store, origin: str, start: int) -> ChainChecker:
+    """A checker that stands behind the entry before the range; a doubt about it belongs to its own
+    range.
+    """
+    if start == 0:
+        return ChainChecker(origin)
+    try:
+        before = next(store.rows(start - 1, start), None)
+    except AsofError:
+        before = None
+    if before is None:
+        return ChainChecker(origin, start=start, prev=_stored_leaf(store, start - 1))
+    return ChainChecker(origin, start=start, prev=before[9], recorded_at=before[1])
+
+
+def _batches(store: Store, start: int, stop: int, result: RangeResult) -> Iterator[Sequence[Row]]:
+    """The rows in lists; where the store cannot give a list, row by row, so that the bad ones are
+    named.
+    """
+    position = start
+    while position < stop:
+        end = min(stop, position + BATCH)
+        try:
+            yield list(store.rows(position, end))
+        except AsofError:
+            yield _one_by_one(store, position, end, result)
+        position = end
+
+
+def _one_by_one(store: Store, start: int, stop: int, result: RangeResult) -> list[Row]:
+    rows: list[Row] = []
+    for index in range(start, stop):
+        try:
+            rows += islice(store.rows(index, index + 1), 1)
+        except AsofError as error:
+            result.add(
+                Finding(
+                    step=ENTRIES,
+                    message="the store cannot read the entry",
+                    index=index,
+                    expected="a row",
+                    found=str(error),
+                )
+            )
+    return rows
+
+
+def _check_batch(
+    store: Store,
+    checker: ChainChecker,
+    batch: Sequence[Row],
+    leaves: list[bytes],
+    result: RangeResult,
+) -> None:
+    """Steps 2 to 4 for one list of rows; their leaf hashes are put behind `leaves`, gaps filled."""
+    checked = checker.check(batch)
+    result.entries += len(batch)
+    result.withheld.extend(checked.withheld)
+    if checked.findings:
+        for found in checked.findings:
+            if found.kind != "payload":
+                result.damaged_tiles.add(found.index // TILE_WIDTH)
+            result.add(
+                Finding(
+                    step=_STEP_OF[found.kind],
+                    message=found.message,
+                    index=found.index,
+                    expected=found.expected,
+                    found=found.found,
+                )
+            )
+        _place_leaves(store, batch, leaves, result)
+    else:
+        leaves += checked.leaf_hashes
+    types = set(map(_type_of, batch))
+    result.types |= types
+    if not types.isdisjoint(ERASURE_TYPES):
+        _note_erasures(batch, result)
+
+
+def _place_leaves(
+    store: Store, batch: Sequence[Row], leaves: list[bytes], result: RangeResult
+) -> None:
+    """Leaf hashes at the places that their indexes name; what is missing comes from the tile."""
+    for row in batch:
+        index = row[0]
+        place = _next(result, leaves)
+        if not isinstance(index, int) or index < place or index >= result.stop:
+            continue
+        _fill(store, leaves, index - place, result)
+        leaves.append(row[9] if _is_hash(row[9]) else _stored_leaf(store, index))
+
+
+def _fill(store: Store, leaves: list[bytes], count: int, result: RangeResult) -> None:
+    for _ in range(count):
+        leaves.append(_stored_leaf(store, _next(result, leaves)))
+
+
+def _next(result: RangeResult, leaves: list[bytes]) -> int:
+    """The index of the leaf that comes next."""
+    return result.start + len(result.tile_roots) * TILE_WIDTH + len(leaves)
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == HASH_SIZE
+
+
+def _note_erasures(batch: Sequence[Row], result: RangeResult) -> None:
+    for row in batch:
+        if row[4] in ERASURE_TYPES and row[8] is not None:
+            result.erasures.append((row[0], erased_indexes(row[8])))
+
+
+def _missing(start: int, stop: int, result: RangeResult) -> None:
+    for index in range(start, stop):
+        message = "the entry is missing"
+        result.add(
+            Finding(step=CHAIN, message=message, index=index, expected="an entry", found="none")
+        )
+
+
+# --- step 6, level 0 ------------------------------------------------------------------------------
+
+
+def _take_tiles(store: Store, leaves: list[bytes], result: RangeResult) -> None:
+    """Compare each tile that the leaves fill with the stored one.
+
+    Where an entry of the tile is damaged, the stored tile is what the tree goes on from: so one
+    damaged leaf is found once, and not at each level above it.
+    """
+    full = len(leaves) // TILE_WIDTH
+    for number in range(full):
+        own = b"".join(leaves[number * TILE_WIDTH : (number + 1) * TILE_WIDTH])
+        n = result.start // TILE_WIDTH + len(result.tile_roots)
+        stored = compared_tile(store, 0, n, own, result)
+        goes_on = own if stored is None or n not in result.damaged_tiles else stored
+        result.tile_roots.append(tile_root(goes_on))
+    del leaves[: full * TILE_WIDTH]
+
+
+def compared_tile(
+    store: Store, level: int, n: int, own: bytes, result: RangeResult
+) -> bytes | None:
+    """The stored tile, if it is there and has its size; a finding where it is not the recomputed
+    one.
+    """
+    result.tiles += 1
+    try:
+        stored = store.tile(level, n)
+    except AsofError as error:
+        result.add(_tile_finding(level, n, own, str(error)))
+        return None
+    if stored != own:
+        result.add(_tile_finding(level, n, own, "no tile" if stored is None else _hex(stored)))
+    return stored if stored is not None and len(stored) == TILE_BYTES else None
+
+
+def _tile_finding(level: int, n: int, own: bytes, found: str) -> Finding:
+    return Finding(
+        step=TILES,
+        message="the stored tile is not the recomputed one",
+        place=f"tile {level}/{n}",
+        expected=_hex(own),
+        found=found,
+    )
+
+
+def _hex(tile: bytes) -> str:
+    """A tile as evidence: the root over it, as 8 kB of hex say no more."""
+    return f"root {tile_root(tile).hex()}" if len(tile) == TILE_BYTES else f"{len(tile)} bytes"
+
+
+def _stored_leaf(store: Store, index: int) -> bytes:
+    """The leaf hash that a tile holds for an entry that cannot be read; all zeros where there is
+    none.
+    """
+    n, place = divmod(index, TILE_WIDTH)
+    try:
+        tile = store.tile(0, n) or b""
+    except AsofError:
+        tile = b""
+    leaf = tile[place * HASH_SIZE : (place + 1) * HASH_SIZE]
+    return leaf if len(leaf) == HASH_SIZE else bytes(HASH_SIZE)
