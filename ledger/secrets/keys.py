@@ -43,7 +43,7 @@ def class_of_key(key: str) -> str | None:
     words = [word for word in _BETWEEN.split(_CAMEL.sub("_", key[:200]).lower()) if word]
     while words and (words[-1] in _TAILS or words[-1].isdigit()):
         words.pop()
-    spelled = "_" + "_".join(words)
+    spelled = ("_" + "_".join(words)).rstrip("0123456789")
     kind = next((kind for kind, endings in _ENDINGS if spelled.endswith(endings)), None)
     if kind is None and spelled.endswith(("password", "passwd")):  # PGPASSWORD
         return PASSWORD
