@@ -1,6 +1,7 @@
 """Writes docs/cli.md from the code: `python scripts/docs_cli.py`; with `--check` it only compares.
 
-Every command, argument, option, setting and exit code is in the page because the page is made of them.
+Every command, argument, option, setting and exit code is in the page because the page is made of
+them.
 """
 
 from __future__ import annotations
@@ -124,8 +125,11 @@ def _pieces(command: Any) -> list[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     names = [_argument(p) for p in arguments]
     commands = ["COMMAND …"] if getattr(command, "commands", None) else []
-    required = [f"{p.opts[0]} {_value(p)}".strip() for p in command.params
-                if p.param_type_name == "option" and p.required]  # fmt: skip
+    required = [
+        f"{p.opts[0]} {_value(p)}".strip()
+        for p in command.params
+        if p.param_type_name == "option" and p.required
+    ]
     return [*names, *required, "[OPTIONS]", *commands]
 
 

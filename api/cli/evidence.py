@@ -1,0 +1,288 @@
+"""Commands that prove: verify, prove, bundle, export; and import, which takes an export back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.command import command
+from api.cli.output import Column, pairs
+from api.cli.session import Session
+from api.cli.terminal import Ink, plain
+from api.cli.words import count_text
+
+__all__ = ["register"]
+
+_FINDING_COLUMNS = tuple(
+    Column(name, lambda record, name=name: record.get(name))  # type: ignore[misc]
+    for name in ("result", "step", "index", "place", "message", "expected", "found")
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the app."""
+    _register_verify(app)
+    _register_prove(app)
+    _register_bundle(app)
+
+
+def _register_verify(app: typer.Typer) -> None:
+    @command(
+        app,
+        "verify",
+        examples=[
+            "asof verify",
+            "asof verify claim.zip --vkey ledger.example.com/acme+5cbf3414+AQOh…",
+        ],
+    )
+    def verify(
+        session: Session,
+        target: Annotated[
+            Path | None,
+            typer.Argument(
+                metavar="WHAT",
+                help="A bundle (.zip) or the folder of an export; without it, the ledger itself.",
+            ),
+        ] = None,
+        workers: Annotated[
+            int | None,
+            typer.Option(
+                "--workers",
+                metavar="N",
+                min=1,
+                max=64,
+                show_default=False,
+                help="Processes that share the work (default: one for a small ledger, else all).",
+            ),
+        ] = None,
+        vkey: Annotated[
+            str | None,
+            typer.Option(
+                "--vkey",
+                metavar="KEY",
+                show_default=False,
+                help="The key to verify with, as text or as a file: the one that you were given "
+                "earlier (default: the one in the key folder).",
+            ),
+        ] = None,
+        against: Annotated[
+            Path | None,
+            typer.Option(
+                "--against",
+                metavar="CHECKPOINT",
+                show_default=False,
+                help="A checkpoint that you kept: the ledger must still continue it.",
+            ),
+        ] = None,
+        receipt: Annotated[
+            Path | None,
+            typer.Option(
+                "--receipt",
+                metavar="FILE",
+                show_default=False,
+                help="Receipts that you kept: what they prove must still be there.",
+            ),
+        ] = None,
+    ) -> None:
+        """Recompute everything and say what was found, and what was not checked.
+
+        VALID (exit code 0): all of it is what was signed. INVALID (1): it is not; the entries are
+        named. INCOMPLETE (7): part could not be checked. ERROR (8): it could not be examined.
+        """
+        from api.verification import verify as verified
+
+        with session.progress("Verifying") as tell:
+            report = verified(
+                session.settings,
+                target,
+                workers=workers,
+                vkey=vkey,
+                against=against,
+                receipt=receipt,
+                now=session.now,
+                progress=tell,
+            )
+        answer = report.as_json()
+        session.output.answer(
+            answer,
+            lines=lambda ink: report_lines(answer, ink),
+            rows=_finding_rows(answer),
+            columns=_FINDING_COLUMNS,
+        )
+        raise typer.Exit(report.result.exit_code)
+
+
+def _finding_rows(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One row a finding; one row that says so where there is none."""
+    result = {"result": answer["result"]}
+    for finding in answer["findings"] or [{}]:
+        yield result | finding
+
+
+def report_lines(answer: dict[str, Any], ink: Ink) -> Iterator[str]:
+    """The verdict first, then what is wrong, what was checked, and what was not."""
+    result = answer["result"]
+    paint = {"VALID": ink.good, "INVALID": ink.bad}.get(result, ink.warn)
+    yield f"{paint(result)}  {count_text(answer['entries'], 'entry', 'entries')}"
+    if answer["error"]:
+        yield f"could not verify: {plain(answer['error'])}"
+    for finding in answer["findings"]:
+        yield from _finding_lines(finding, ink)
+    if answer["more_findings"]:
+        yield f"and {answer['more_findings']:,} more"
+    yield ""
+    rows = [("checked", f"{number:,} {name}") for name, number in answer["checked"].items()]
+    rows += [("note", note) for note in answer["notes"]]
+    rows += [("not checked", text) for text in answer["not_checked"]]
+    yield from pairs(list(_first_named(rows)), ink)
+
+
+def _finding_lines(finding: dict[str, Any], ink: Ink) -> Iterator[str]:
+    where = [] if finding["index"] is None else [f"entry {finding['index']}"]
+    place = ", ".join([*where, *([finding["place"]] if finding["place"] else [])])
+    yield ink.bad(plain(f"{place or 'ledger'}: {finding['message']} (step {finding['step']})"))
+    for name in ("expected", "found"):
+        if finding[name]:
+            yield f"  {name.ljust(8)} {plain(finding[name])}"
+
+
+def _first_named(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The rows, a name written only where it begins."""
+    before = ""
+    for name, text in rows:
+        yield ("" if name == before else name), text
+        before = name
+
+
+def _register_prove(app: typer.Typer) -> None:
+    @command(
+        app,
+        "prove",
+        examples=[
+            "asof prove 1204 > 1204.tlog-proof",
+            "asof prove 1204 --out 1204.tlog-proof --entry 1204.json",
+        ],
+    )
+    def prove(
+        session: Session,
+        index: Annotated[int, typer.Argument(metavar="INDEX", help="The entry, counted from 0.")],
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                metavar="FILE",
+                show_default=False,
+                help="Write the proof there instead of to the standard output.",
+            ),
+        ] = None,
+        entry: Annotated[
+            Path | None,
+            typer.Option(
+                "--entry",
+                metavar="FILE",
+                show_default=False,
+                help="Write the entry's bytes there: the proof is about them, byte for byte.",
+            ),
+        ] = None,
+    ) -> None:
+        """The proof that an entry is in the ledger: a .tlog-proof, with the signed checkpoint.
+
+        With the entry's bytes and the vkey anybody can check it, also with programs that are not
+        asof's (c2sp.org/tlog-proof).
+        """
+        from ledger.proof import format_proof
+
+        reader = session.rooms.reader
+        proof = format_proof(reader.inclusion(index))
+        data = reader.entry_bytes(index)
+        if entry is not None:
+            entry.write_bytes(data)
+        if out is not None:
+            out.write_bytes(proof)
+            session.say(f"wrote {out}")
+        elif session.output.form in ("json", "jsonl"):
+            answer = {"index": index, "proof": proof.decode(), "entry": data.decode()}
+            session.output.answer(answer, lines=lambda ink: ())
+        else:
+            session.output.text(proof.decode())
+
+
+def _register_bundle(app: typer.Typer) -> None:
+    @command(
+        app,
+        "bundle",
+        examples=[
+            "asof bundle claim.zip 7 9",
+            "asof bundle claim.zip 7 9 12 --withhold 12 --complete",
+        ],
+    )
+    def bundle(
+        session: Session,
+        out: Annotated[Path, typer.Argument(metavar="BUNDLE.zip", help="The file to write.")],
+        index: Annotated[
+            list[int], typer.Argument(metavar="INDEX…", help="The entries that it is about.")
+        ],
+        withhold: Annotated[
+            list[int] | None,
+            typer.Option(
+                "--withhold",
+                metavar="INDEX",
+                show_default=False,
+                help="Prove this entry without disclosing what it says.",
+            ),
+        ] = None,
+        complete: Annotated[
+            bool,
+            typer.Option(
+                "--complete",
+                show_default=False,
+                help="Add all other entries without what they say.",
+            ),
+        ] = False,
+    ) -> None:
+        """Write a file by which a stranger checks entries offline.
+
+        Inside are the entries, their proofs, the signed checkpoint and verify.py, which needs
+        nothing but Python: python3 -I -S verify.py BUNDLE.zip. For a state: asof state … --proof
+        BUNDLE.zip.
+        """
+        from api.main import GENERATOR
+        from ledger.bundle import build_bundle
+
+        rooms = session.rooms
+        manifest = build_bundle(
+            out,
+            rooms.reader,
+            indexes=index,
+            made_at=session.now,
+            generator=GENERATOR,
+            withhold=withhold or (),
+            complete=complete,
+            signer=rooms.signer,
+        )
+        show_bundle(session, out, manifest)
+
+
+def show_bundle(session: Session, path: Path, manifest: Any) -> None:
+    """Say what was written and how it is checked."""
+    answer = {
+        "bundle": str(path),
+        "ledger": manifest.ledger,
+        "files": len(manifest.files),
+        "size": path.stat().st_size,
+        "tree_size": manifest.basis.tree_size,
+    }
+    session.output.answer(
+        answer,
+        lines=lambda ink: [
+            f"wrote {plain(str(path))}: "
+            f"{count_text(answer['files'], 'file')}, {answer['size']:,} bytes"
+        ],
+    )
+    session.say(f"check it with: asof verify {path}")
+    session.say(
+        f"or without asof: unzip -p {path} verify.py > verify.py; python3 -I -S verify.py {path}"
+    )

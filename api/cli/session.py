@@ -1,0 +1,173 @@
+"""One invocation: its settings, its output, who acts, and the rooms it opens, closed at the end.
+
+A command asks for what it needs and pays for that only: `session.rooms` opens the ledger (for
+writing where the command is one that writes) and brings the projections up to date when they are
+asked. The rooms are put together in `api.main`, which is imported then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from api.cli.output import Output
+from api.cli.progress import Tell, progress
+from api.cli.terminal import Ink, plain
+from api.hints import hinted
+from api.settings import Settings, read_settings
+from ledger.errors import MalformedError
+
+if TYPE_CHECKING:
+    from api.main import Rooms
+
+__all__ = ["Given", "Session"]
+
+_ACTOR_KINDS = ("user:", "service:", "agent:")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The global options that were given on the line, before or after the sub-command."""
+
+    store: str | None = None
+    output: str | None = None
+    quiet: bool = False
+    actor: str | None = None
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        return tuple(field.name for field in fields(Given))
+
+    def with_(self, said: dict[str, Any]) -> Given:
+        return replace(self, **said)
+
+
+class Session:
+    """What a command is given. A context manager; leaving it closes the ledger."""
+
+    def __init__(self, given: Given, command: str, *, writes: bool = False) -> None:
+        self.command = command
+        self.writes = writes
+        self.settings = _settled(given)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    # --- what it stands on -------------------------------------------------------------------
+
+    @cached_property
+    def rooms(self) -> Rooms:
+        """The ledger, the projections and the connectors, opened when asked for."""
+        from api.main import Rooms
+
+        return self._stack.enter_context(
+            Rooms(self.settings, write=self.writes, watch=self.progress)
+        )
+
+    @cached_property
+    def actor(self) -> str:
+        """Who acts. Raises MalformedError for what is not an actor id."""
+        return actor_id(self.settings.actor or f"user:{_login_name()}")
+
+    @cached_property
+    def now(self) -> int:
+        """The one 'now' of this invocation, in microseconds since 1970 UTC."""
+        return time.time_ns() // 1000
+
+    # --- what it says ------------------------------------------------------------------------
+
+    @cached_property
+    def output(self) -> Output:
+        """The standard output in the form asked for."""
+        return Output(self.settings.output, sys.stdout, Ink(self._colourful(sys.stdout)))
+
+    @cached_property
+    def remarks(self) -> Ink:
+        """The pen for the standard error."""
+        return Ink(self._colourful(sys.stderr))
+
+    def say(self, text: str) -> None:
+        """A remark on the standard error; --quiet silences it."""
+        if not self.settings.quiet:
+            print(plain(text), file=sys.stderr)  # noqa: T201
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Tell]:
+        """A bar on the standard error if this takes longer than half a second."""
+        shown = self._colourful(sys.stderr) and not self.settings.quiet
+        with progress(title, shown=shown) as tell:
+            yield tell
+
+    def confirm(self, question: str, *, yes: bool, ask: Callable[[], str] = input) -> bool:
+        """Ask on a terminal; without one, only `--yes` agrees.
+
+        Raises:
+            MalformedError: nobody can be asked, and --yes was not given.
+        """
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise hinted(
+                MalformedError("this needs a confirmation, and the standard input is no terminal"),
+                f"{self.command} … --yes",
+            )
+        print(f"{plain(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+        try:
+            return ask().strip().lower() in {"y", "yes"}
+        except EOFError:
+            return False
+
+    def _colourful(self, stream: Any) -> bool:
+        return bool(stream.isatty()) and not self.settings.no_color
+
+
+def actor_id(text: str) -> str:
+    """Return `text` if it is an actor id. Raises MalformedError."""
+    kind = next((kind for kind in _ACTOR_KINDS if text.startswith(kind)), "")
+    if not kind or len(text) == len(kind) or any(c.isspace() for c in text):
+        raise hinted(
+            MalformedError(
+                f"{text!r} is no actor id: user:…, service:… or agent:…", where="--actor"
+            ),
+            "--actor user:7, or ASOF_ACTOR=service:trainer",
+        )
+    return text
+
+
+def _settled(given: Given) -> Settings:
+    """The environment, overridden by what the line says."""
+    settings = read_settings()
+    return replace(
+        settings,
+        store=given.store or settings.store,
+        output=given.output or settings.output,
+        quiet=given.quiet or settings.quiet,
+        actor=given.actor or settings.actor,
+    )
+
+
+def _login_name() -> str:
+    """The operating system's name for who runs this, from the user id: no variable can fake it."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else Path.home().name

@@ -1,0 +1,30 @@
+"""Hints travel with errors: the command that helps in this very situation, as a note (PEP 678).
+
+::
+
+    raise hinted(NotFoundError("there is no pipeline 'forcast'"), "asof state -p forecast -s
+    production")
+
+Whoever reports the error prints them as `try: …`; everybody else need not know of them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+__all__ = ["hinted", "hints_of"]
+
+_Error = TypeVar("_Error", bound=BaseException)
+_MARK = "try: "
+
+
+def hinted(error: _Error, hint: str) -> _Error:
+    """Attach a hint and return the error, for `raise`."""
+    error.add_note(_MARK + hint)
+    return error
+
+
+def hints_of(error: BaseException) -> list[str]:
+    """The hints that were attached to an error."""
+    notes = getattr(error, "__notes__", [])
+    return [note.removeprefix(_MARK) for note in notes if note.startswith(_MARK)]

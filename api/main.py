@@ -1,0 +1,268 @@
+"""The composition root: puts the rooms together, and is the only file that names the connectors.
+
+::
+
+    with Rooms(settings, write=True) as rooms:
+        rooms.state("forecast", "production", now=now).as_json()
+        rooms.writer.append(drafts)
+
+Each room is opened when it is first asked for, and all are closed together. Beside a ledger at
+`asof.db` lie `asof.keys/` (signing key, rollback guard), `asof.objects/` (captured bytes) and
+`asof.db.index` (projections: may be deleted at any time).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from api import __version__
+from api.hints import hinted
+from api.settings import Settings, environment
+from ledger.errors import AsofError, NotFoundError
+from ledger.guard import Guard
+from ledger.keys import GUARD_FILE, has_signing_key, load_key, load_vkey
+from ledger.note import Signer, format_vkey
+from ledger.opening import Ledger, create_ledger, keys_folder, open_ledger, sqlite_path
+
+if TYPE_CHECKING:
+    from connectors.connector import AssetVersion, Connector
+    from ledger.reader import Reader
+    from ledger.writer import Writer
+    from projections.at import Moment
+    from projections.index import Index
+    from projections.state import State
+
+__all__ = ["GENERATOR", "Rooms", "create", "describe_keys", "index_of", "keys_of", "objects_of"]
+
+GENERATOR = f"asof {__version__}"
+
+
+class Tell(Protocol):
+    """What work that may take long calls with what it has done, and of how much."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+
+
+Watch = Callable[[str], AbstractContextManager[Tell]]
+
+
+def _silent(done: int, total: int | None = None, /) -> None:
+    """Nobody looks."""
+
+
+def _unwatched(title: str) -> AbstractContextManager[Tell]:
+    return nullcontext(_silent)
+
+
+class Rooms:
+    """Everything that one invocation needs of the house. A context manager; not shared by threads.
+
+    `write` opens the ledger for appending too, which needs its private key. `watch` is given the
+    title of whatever may take long, and shows how it goes on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        write: bool = False,
+        check: bool = True,
+        watch: Watch = _unwatched,
+    ) -> None:
+        self.settings = settings
+        self._watch = watch
+        self._write = write
+        self._check = check
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    # --- the ledger ----------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger. Raises NotFoundError, with what to do, where there is none."""
+        url = self.settings.store
+        try:
+            opened = open_ledger(url, keys=self.settings.keys, write=self._write, check=self._check)
+        except NotFoundError as error:
+            raise hinted(
+                error, "asof init, or --store sqlite:///PATH of a ledger that there is"
+            ) from None
+        self._stack.callback(opened.close)
+        return opened
+
+    @property
+    def reader(self) -> Reader:
+        """The read side."""
+        return self.ledger.reader
+
+    @property
+    def writer(self) -> Writer:
+        """The way in."""
+        return self.ledger.writer
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """The signer, where this place holds the private key and may use it."""
+        folder = keys_of(self.settings)
+        return load_key(folder) if has_signing_key(folder) else None
+
+    # --- the projections -----------------------------------------------------------------------
+
+    @cached_property
+    def index(self) -> Index:
+        """The projections' index, brought up to date; in memory where it cannot lie beside the
+        store.
+        """
+        from projections.index import open_index
+
+        path = index_of(self.settings)
+        usable = path is not None and os.access(path.parent, os.W_OK)
+        with self._watch("Indexing") as tell:
+            opened = open_index(path if usable else None, self.reader, progress=tell)
+        return self._stack.enter_context(closing(opened))
+
+    def moment(self, text: str | None, *, now: int, known: bool = False) -> Moment | None:
+        """What was typed after --at (or --known-at) as a moment of this ledger."""
+        if text is None:
+            return None
+        from projections.at import parse_at
+
+        return parse_at(text, reader=self.reader, now=now, axis="known_at" if known else "at")
+
+    def state(
+        self,
+        pipeline: str,
+        stage: str,
+        *,
+        at: Moment | None = None,
+        known_at: Moment | None = None,
+        basis: int | None = None,
+        now: int,
+    ) -> State:
+        """The state. Raises NotFoundError that names the nearest pipeline where there is no such
+        one.
+        """
+        from projections.state import state
+
+        try:
+            return state(
+                self.reader,
+                self.index,
+                pipeline,
+                stage,
+                at=at,
+                known_at=known_at,
+                basis=basis,
+                now=now,
+            )
+        except NotFoundError as error:
+            raise self._nearest(error, pipeline, stage) from None
+
+    def _nearest(self, error: NotFoundError, pipeline: str, stage: str) -> NotFoundError:
+        """Attach the command with the nearest pipeline, or the one that makes the first."""
+        from difflib import get_close_matches
+
+        known = {
+            f"{name} -s {of}": (name, of) for name, of in self.index.pipelines(self.reader.size())
+        }
+        if not known:
+            return hinted(error, f"asof capture git . -p {pipeline} -s {stage} --slot code")
+        if (pipeline, stage) in known.values():
+            return error
+        near = (
+            get_close_matches(f"{pipeline} -s {stage}", known, n=1, cutoff=0.3) or sorted(known)[:1]
+        )
+        return hinted(error, f"asof state -p {near[0]}")
+
+    # --- the systems ---------------------------------------------------------------------------
+
+    def connector(self, system: str, *, progress: Tell = _silent) -> Connector:
+        """The connector of a system. Raises NotFoundError naming those that there are."""
+        from connectors import Settings as ConnectorSettings
+        from connectors import connector_for
+
+        given = ConnectorSettings(
+            environ=environment(), objects=objects_of(self.settings), progress=progress
+        )
+        return connector_for(system, given)
+
+    def observe(
+        self, system: str, target: str, *, kind: str | None = None, name: str | None = None
+    ) -> AssetVersion:
+        """The one thing at `target`, as a version. Raises NotFoundError where nothing is."""
+        with self._watch(f"Looking at {system} {target}") as tell:
+            connector = self.connector(system, progress=tell)
+            seen = list(connector.observe(target, kind=kind, name=name))
+        if len(seen) != 1 or seen[0].asset is None:
+            raise NotFoundError(
+                f"{system} shows {len(seen)} things at {target!r}, one was expected"
+            )
+        return seen[0].asset
+
+
+def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, Any]:
+    """Begin the ledger and its key; say what was made. Raises ConflictError where one is."""
+    try:
+        with create_ledger(
+            settings.store, origin=origin, keys=settings.keys, actor=actor
+        ) as ledger:
+            return {
+                "origin": ledger.reader.origin,
+                "store": settings.store,
+                "keys": str(keys_of(settings)),
+                "vkey": format_vkey(ledger.vkey),
+            }
+    except AsofError as error:
+        raise hinted(error, "asof log, or --store sqlite:///PATH for a new one") from None
+
+
+def describe_keys(settings: Settings) -> dict[str, Any]:
+    """What there is to know about the key folder, without the private key. Raises NotFoundError."""
+    folder = keys_of(settings)
+    try:
+        vkey = load_vkey(folder)
+    except NotFoundError as error:
+        raise hinted(error, "asof init, or ASOF_KEYS=FOLDER") from None
+    mark = Guard(folder / GUARD_FILE).read() if os.access(folder / GUARD_FILE, os.R_OK) else None
+    return {
+        "origin": vkey.name,
+        "vkey": format_vkey(vkey),
+        "key_id": vkey.key_id.hex(),
+        "algorithm": "Ed25519",
+        "folder": str(folder.absolute()),
+        "can_sign": has_signing_key(folder),
+        "guard": None if mark is None else {"tree_size": mark.size, "root": mark.root.hex()},
+    }
+
+
+def keys_of(settings: Settings) -> Path:
+    """The key folder."""
+    return settings.keys or keys_folder(sqlite_path(settings.store))
+
+
+def objects_of(settings: Settings) -> Path:
+    """The folder of captured bytes: asof.objects beside asof.db."""
+    return settings.objects or sqlite_path(settings.store).with_suffix(".objects")
+
+
+def index_of(settings: Settings) -> Path | None:
+    """The file of the projections' index: asof.db.index beside asof.db."""
+    path = sqlite_path(settings.store)
+    return path.with_name(f"{path.name}.index")

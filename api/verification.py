@@ -1,0 +1,113 @@
+"""What `asof verify` looks at: the ledger, an export's folder or a bundle, and with which key.
+
+The key decides what a verification is worth. One that was given earlier, on paper or in a contract,
+shows that the ledger is the same; the one that lies beside the store only shows that the store
+agrees with itself. The report says which of them it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from api.hints import hinted
+from api.main import keys_of
+from api.settings import Settings
+from ledger.audit import Report, verify_url
+from ledger.bundle import read_bundle
+from ledger.errors import MalformedError, NotFoundError
+from ledger.guard import Guard
+from ledger.keys import GUARD_FILE, load_vkey
+from ledger.note import VerifierKey, parse_vkey
+from ledger.opening import sqlite_path
+
+__all__ = ["verify", "vkey_of"]
+
+LARGE_FILE = 256 << 20
+"""A store beyond this many bytes is shared among all processors where nobody says otherwise."""
+
+_OWN_KEY = "whether the key is the right one: it was taken from {}, not given with --vkey"
+
+
+def verify(
+    settings: Settings,
+    target: Path | None,
+    *,
+    workers: int | None,
+    vkey: str | None,
+    against: Path | None,
+    receipt: Path | None,
+    now: int,
+    progress: Callable[[int, int], None],
+) -> Report:
+    """The report on `target`, or on the ledger of the settings.
+
+    Raises NotFoundError for a target or key that is not there, MalformedError for a key that is
+    none.
+    """
+    given = None if vkey is None else vkey_of(vkey)
+    if target is not None and target.is_file():
+        _refuse_evidence(against, receipt)
+        return read_bundle(target, vkey=given)
+    url, guard = _place(settings, target)
+    key = given or _own_key(settings)
+    report = verify_url(
+        url,
+        vkey=key,
+        guard=guard,
+        workers=workers or _workers(settings, target),
+        progress=progress,
+        receipt=None if receipt is None else receipt.read_bytes().rstrip(b"\n"),
+        against=None if against is None else against.read_bytes(),
+        now=now,
+    )
+    if given is None:
+        report.not_checked.append(_OWN_KEY.format(keys_of(settings)))
+    return report
+
+
+def vkey_of(text: str) -> VerifierKey:
+    """A key as it was typed, or from the file of that name. Raises MalformedError."""
+    path = Path(text)
+    try:
+        if "+" not in text or path.is_file():
+            text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MalformedError(
+            f"{text!r} is neither a key (name+id+base64) nor a file", where="--vkey"
+        ) from error
+    return parse_vkey(text)
+
+
+def _place(settings: Settings, target: Path | None) -> tuple[str, Guard | None]:
+    """Where to look, and the guard that belongs to it, if it may be read."""
+    if target is not None:
+        if not target.is_dir():
+            raise NotFoundError(f"there is no bundle and no folder {target}")
+        return f"folder:{target}", None
+    if not sqlite_path(settings.store).exists():
+        raise hinted(NotFoundError(f"there is no ledger at {settings.store}"), "asof init")
+    guard = Guard(keys_of(settings) / GUARD_FILE)
+    return settings.store, guard if os.access(guard.path, os.R_OK) else None
+
+
+def _own_key(settings: Settings) -> VerifierKey:
+    try:
+        return load_vkey(keys_of(settings))
+    except NotFoundError as error:
+        raise hinted(error, "asof verify … --vkey KEY, with the key that you were given") from None
+
+
+def _workers(settings: Settings, target: Path | None) -> int:
+    """One process for what is checked in a moment, all processors for more."""
+    if target is not None or sqlite_path(settings.store).stat().st_size < LARGE_FILE:
+        return 1
+    return os.cpu_count() or 1
+
+
+def _refuse_evidence(against: Path | None, receipt: Path | None) -> None:
+    if against is not None or receipt is not None:
+        raise MalformedError(
+            "--against and --receipt are about a ledger or an export, not a bundle"
+        )
