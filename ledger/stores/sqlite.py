@@ -56,6 +56,7 @@ BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
 ROWS_A_CALL = 64
 WAL_BYTES = 16 * 1024 * 1024
+ROW_BYTES = 300
 MAGIC = b"SQLite format 3\x00"
 
 SETTINGS: dict[str, int | str] = {
@@ -92,6 +93,7 @@ class SqliteStore:
         self._append_lock = threading.Lock()
         self._file = _identity(path)
         self._stopped = ""
+        self._untended = 0
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -154,11 +156,13 @@ class SqliteStore:
             with _translated(self.url):
                 connection.execute("BEGIN IMMEDIATE")
             try:
-                yield _SqliteTransaction(connection, self.url)
+                transaction = _SqliteTransaction(connection, self.url)
+                yield transaction
             except BaseException:
                 self._roll_back(connection)
                 raise
             self._commit(connection)
+            self._untended += transaction.written_bytes
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         piece = self._fetch_rows(SQL["rows"], (start, stop, ROWS_A_PIECE))
@@ -255,8 +259,9 @@ class SqliteStore:
         """
         with self._append_lock:
             connection = self._writer
-            if connection is None or self._stopped or _size(f"{self._path}-wal") < WAL_BYTES:
+            if connection is None or self._stopped or self._untended < WAL_BYTES:
                 return
+            self._untended = 0
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             except sqlite3.Error as exc:
@@ -358,13 +363,17 @@ class _SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection, url: str) -> None:
         self._connection = connection
         self._url = url
+        self._head: Head | None = None
+        self.written_bytes = 0
 
     def head(self) -> Head:
-        with _translated(self._url):
-            head = _read_head(self._connection, self._url)
-        if head is None:
+        """Read once: under the lock it stays."""
+        if self._head is None:
+            with _translated(self._url):
+                self._head = _read_head(self._connection, self._url)
+        if self._head is None:
             raise NotFoundError(f"{self._url} holds no ledger yet")
-        return head
+        return self._head
 
     def stream_versions(self, streams: Collection[str]) -> dict[str, int]:
         with _translated(self._url):
@@ -383,17 +392,20 @@ class _SqliteTransaction:
         self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
     ) -> None:
         before = self.head()
-        if head.size != before.size + len(rows) or rows[0].index != before.size:
+        if not rows or [row.index for row in rows] != list(range(before.size, head.size)):
             raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
         with _translated(self._url):
             self._insert_entries(rows)
-            self._connection.executemany(SQL["insert_tile"], tiles)
-            self._connection.executemany(SQL["insert_key_use"], keys)
+            if tiles:
+                self._connection.executemany(SQL["insert_tile"], tiles)
+            if keys:
+                self._connection.executemany(SQL["insert_key_use"], keys)
             swapped = self._connection.execute(
                 SQL["replace_head"], (*_head_values(head), before.size, before.root, head.origin)
             )
         if swapped.rowcount != 1:
             raise ConflictError(f"{self._url}: the head moved, or belongs to another ledger")
+        self.written_bytes += sum(len(row.payload or b"") + ROW_BYTES for row in rows)
 
     def _insert_entries(self, rows: Sequence[Row]) -> None:
         """Many rows a call: each call lets other threads run, and getting back in line costs."""
@@ -554,12 +566,6 @@ def _identity(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (found.st_dev, found.st_ino)
-
-
-def _size(path: str) -> int:
-    with suppress(OSError):
-        return os.stat(path).st_size
-    return 0
 
 
 def _sync_folder(folder: Path) -> None:
