@@ -120,6 +120,17 @@ def test_streams_are_named_once_in_code_point_order(store: Store) -> None:
     assert list(store.streams("nothing")) == []
 
 
+def test_the_span_of_each_stream_up_to_a_size(store: Store) -> None:
+    append_rows(store, made_rows(NAMES))
+    assert list(store.stream_spans(0)) == []
+    assert list(store.stream_spans(5)) == [
+        ("asset/model/ü", 1, 1, 1),
+        ("note/a", 3, 1, 3),
+        ("note/b", 1, 1, 1),
+    ]
+    assert len(list(store.stream_spans(99))) == 4
+
+
 def test_long_answers_are_streamed_whole(store: Store) -> None:
     many = 2 * ROWS_A_PIECE + 7
     rows = made_rows([f"note/{n:05}" for n in range(many)])
@@ -129,6 +140,7 @@ def test_long_answers_are_streamed_whole(store: Store) -> None:
     assert list(store.rows(0, 2 * many)) == rows + same
     assert list(store.streams("note/0")) == [row.stream for row in rows]
     assert list(store.stream_rows("note/same")) == same
+    assert len(list(store.stream_spans(2 * many))) == many + 1
     assert list(store.stream_rows("note/same", 1, ROWS_A_PIECE + 1)) == same[1 : ROWS_A_PIECE + 2]
     assert [use.key for use in store.key_uses()] == [f"key {n:05}" for n in range(many)]
 
