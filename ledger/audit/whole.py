@@ -76,7 +76,7 @@ Progress = Callable[[int, int], None]
 class GuardCheck(Protocol):
     """What `verify` needs of a rollback guard; `ledger.guard.Guard` is one."""
 
-    def check(self, head: Head, root_at: Callable[[int], bytes]) -> None: ...
+    def check(self, head: Callable[[], Head], root_at: Callable[[int], bytes]) -> None: ...
 
 
 def verify(
@@ -92,8 +92,8 @@ def verify(
 ) -> Report:
     """The report on everything that the store holds; it never raises for what a store may contain.
 
-    `receipt` is one that a producer kept, `against` a checkpoint that somebody kept: both must fit
-    the ledger as it is now. `now` lets entries from the future be noted. `workers` above 1 needs a
+    `receipt` is one that a producer kept (or several, one a line), `against` a checkpoint that
+    somebody kept: they must fit the ledger as it is now. `now` lets entries from the future be noted. `workers` above 1 needs a
     store that can be opened by its URL. About 4 µs an entry a core with payloads of 0.5 kB.
     """
     report = Report()
@@ -314,7 +314,10 @@ def _check_guard(store: Store, head: Head, guard: GuardCheck | None, report: Rep
         report.not_checked.append(NO_GUARD)
         return
     try:
-        guard.check(head, _roots(store, head.size))
+        guard.check(
+            lambda: store.head() or head,
+            lambda size: _roots(store, max(size, head.size))(size),
+        )
     except TamperError as error:
         report.refuse(GUARD, error)
     except StoreError as error:
@@ -341,8 +344,7 @@ def _check_evidence(
 ) -> None:
     """12. The ledger still says what a receipt and an earlier checkpoint said."""
     try:
-        if receipt is not None:
-            given = parse_receipt(receipt) if isinstance(receipt, bytes) else receipt
+        for given in _receipts(receipt):
             _, checkpoint = check_receipt(given, vkey)
             _check_continues(store, head, checkpoint, "the receipt's checkpoint", given.checkpoint)
             _check_leaf(store, head, given)
@@ -353,6 +355,14 @@ def _check_evidence(
             report.count("against", 1)
     except (TamperError, MalformedError) as error:
         report.refuse(EVIDENCE, error)
+
+
+def _receipts(receipt: bytes | Receipt | None) -> Iterator[Receipt]:
+    """The receipts given: one, or one a line as `asof record --receipt` keeps them."""
+    if isinstance(receipt, Receipt):
+        yield receipt
+    for line in receipt.splitlines() if isinstance(receipt, bytes) else ():
+        yield parse_receipt(line)
 
 
 def _check_continues(
