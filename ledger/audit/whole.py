@@ -93,8 +93,9 @@ def verify(
     """The report on everything that the store holds; it never raises for what a store may contain.
 
     `receipt` is one that a producer kept (or several, one a line), `against` a checkpoint that
-    somebody kept: they must fit the ledger as it is now. `now` lets entries from the future be noted. `workers` above 1 needs a
-    store that can be opened by its URL. About 4 µs an entry a core with payloads of 0.5 kB.
+    somebody kept: they must fit the ledger as it is now. `now` lets entries from the future be
+    noted. `workers` above 1 needs a store that can be opened by its URL. About 4 µs an entry a core
+    with payloads of 0.5 kB.
     """
     report = Report()
     try:
