@@ -216,7 +216,8 @@ class ChainChecker:
                 entry = format_(
                     index, prev.hex(), time_text, actor, stream, type_, version, commitment.hex()
                 )
-                if sha(b"\x00" + entry).digest() == leaf and index == expected and at >= floor:
+                linked = sha(b"\x00" + entry).digest() == leaf and index == expected
+                if linked and at >= floor and version > 0:
                     if payload is None and salt is None:
                         checked.withheld.append(index)
                         good = True
@@ -274,7 +275,9 @@ class ChainChecker:
         fields give is as good: then it was the stored hash that was changed, and this entry is
         sound.
         """
-        index, leaf = row[0], row[9]
+        index, version, leaf = row[0], row[5], row[9]
+        if version < 1:
+            return [Finding("entry", index, "versions count from 1", "1 or more", str(version))]
         try:
             found = self._leaf_of(row, self.prev)
             if found == leaf:

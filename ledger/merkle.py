@@ -301,9 +301,8 @@ class BatchTree:
             with self._lock:
                 self._levels = self._levels or self._made_levels()
         if level < len(self._levels):
-            first, nodes = self._levels[level]
-            if position >= first:
-                return nodes[position - first]
+            first, nodes = self._levels[level]  # `first` is even: no sibling stands left of it
+            return nodes[position - first]
         return self._edge_node(level)
 
     def _edge_node(self, level: int) -> bytes:

@@ -56,9 +56,8 @@ NAMES = (
     .filter(is_name)
 )
 KEY_NAMES = NAMES.filter(lambda name: "+" not in name and not any(c.isspace() for c in name))
-INSTANTS = st.integers(
-    parse_time("0001-01-01T00:00:00.000000Z"), parse_time("9999-12-31T23:59:59.999999Z")
-)
+FIRST, LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+INSTANTS = st.integers(parse_time(FIRST), parse_time(LAST))
 ENTRIES = st.builds(
     Entry,
     actor=NAMES, commitment=HASHES, index=INDEXES, ledger=NAMES, prev=HASHES, recorded_at=INSTANTS,
@@ -66,9 +65,10 @@ ENTRIES = st.builds(
 )  # fmt: skip
 
 
-def refuses_or_rewrites(
-    parse: Callable[[Any], Any], write: Callable[[Any], Any], data: Any
-) -> None:
+Step = Callable[[Any], Any]
+
+
+def refuses_or_rewrites(parse: Step, write: Step, data: Any) -> None:
     """A reader takes only what the writer would have written."""
     try:
         parsed = parse(data)
@@ -94,8 +94,9 @@ def test_entry(entry: Entry) -> None:
     assert parse_entry(data) == entry
     members = {
         "actor": entry.actor, "commitment": entry.commitment.hex(), "index": entry.index,
-        "ledger": entry.ledger, "prev": entry.prev.hex(), "stream": entry.stream, "type": entry.type,
-        "recorded_at": format_time(entry.recorded_at), "v": 1, "version": entry.version,
+        "ledger": entry.ledger, "prev": entry.prev.hex(), "stream": entry.stream,
+        "type": entry.type, "recorded_at": format_time(entry.recorded_at), "v": 1,
+        "version": entry.version,
     }  # fmt: skip
     assert data == rfc8785.dumps(members)
 

@@ -1,4 +1,4 @@
-"""The quick JSON reader never accepts what the careful one refuses, and both give the same value."""
+"""The quick JSON reader never accepts what the careful one refuses; both give the same value."""
 
 from __future__ import annotations
 
