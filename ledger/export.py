@@ -225,6 +225,9 @@ class ExportFolder:
                 if start <= first + offset < stop:
                     yield row
 
+    def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
+        return list(self.rows(start, stop))
+
     def stream_rows(
         self, stream: str, after_version: int = 0, limit: int | None = None
     ) -> Iterator[Row]:

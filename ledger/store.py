@@ -36,6 +36,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from ledger.chain import StoredRow
+
 from ledger.tiles import Tile
 
 __all__ = ["AppendTransaction", "Head", "KeyUse", "Row", "Store"]
@@ -136,6 +138,11 @@ class Store(Protocol):
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         """The rows of `start <= index < stop` that there are, streamed: memory stays flat."""
+        ...
+
+    def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
+        """The rows of a short range in one list, unexamined: for an audit, which looks at every value
+        itself and is meant to see what should not be there."""
         ...
 
     def stream_rows(

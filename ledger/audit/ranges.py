@@ -12,15 +12,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from operator import itemgetter
 from typing import Final
 
 from ledger.bundle.question import ERASURE_TYPES, erased_indexes
-from ledger.chain import EARLIEST, ChainChecker
+from ledger.chain import EARLIEST, ChainChecker, StoredRow
 from ledger.errors import AsofError
 from ledger.hashing import EMPTY_ROOT, HASH_SIZE
-from ledger.store import Row, Store
+from ledger.store import Store
 from ledger.tiles import TILE_BYTES, TILE_WIDTH, tile_root
 from ledger.verdict import MAX_FINDINGS, Finding
 
@@ -96,7 +95,7 @@ def _begin(store: Store, origin: str, start: int) -> ChainChecker:
     if start == 0:
         return ChainChecker(origin)
     try:
-        before = next(store.rows(start - 1, start), None)
+        before = next(iter(store.raw_rows(start - 1, start)), None)
     except AsofError:
         before = None
     if before is None:
@@ -104,7 +103,9 @@ def _begin(store: Store, origin: str, start: int) -> ChainChecker:
     return ChainChecker(origin, start=start, prev=before[9], recorded_at=before[1])
 
 
-def _batches(store: Store, start: int, stop: int, result: RangeResult) -> Iterator[Sequence[Row]]:
+def _batches(
+    store: Store, start: int, stop: int, result: RangeResult
+) -> Iterator[Sequence[StoredRow]]:
     """The rows in lists; where the store cannot give a list, row by row, so that the bad ones are
     named.
     """
@@ -112,17 +113,17 @@ def _batches(store: Store, start: int, stop: int, result: RangeResult) -> Iterat
     while position < stop:
         end = min(stop, position + BATCH)
         try:
-            yield list(store.rows(position, end))
+            yield store.raw_rows(position, end)
         except AsofError:
             yield _one_by_one(store, position, end, result)
         position = end
 
 
-def _one_by_one(store: Store, start: int, stop: int, result: RangeResult) -> list[Row]:
-    rows: list[Row] = []
+def _one_by_one(store: Store, start: int, stop: int, result: RangeResult) -> list[StoredRow]:
+    rows: list[StoredRow] = []
     for index in range(start, stop):
         try:
-            rows += islice(store.rows(index, index + 1), 1)
+            rows += store.raw_rows(index, index + 1)
         except AsofError as error:
             result.add(
                 Finding(
@@ -139,7 +140,7 @@ def _one_by_one(store: Store, start: int, stop: int, result: RangeResult) -> lis
 def _check_batch(
     store: Store,
     checker: ChainChecker,
-    batch: Sequence[Row],
+    batch: Sequence[StoredRow],
     leaves: list[bytes],
     result: RangeResult,
 ) -> None:
@@ -170,7 +171,7 @@ def _check_batch(
 
 
 def _place_leaves(
-    store: Store, batch: Sequence[Row], leaves: list[bytes], result: RangeResult
+    store: Store, batch: Sequence[StoredRow], leaves: list[bytes], result: RangeResult
 ) -> None:
     """Leaf hashes at the places that their indexes name; what is missing comes from the tile."""
     for row in batch:
@@ -196,7 +197,7 @@ def _is_hash(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == HASH_SIZE
 
 
-def _note_erasures(batch: Sequence[Row], result: RangeResult) -> None:
+def _note_erasures(batch: Sequence[StoredRow], result: RangeResult) -> None:
     for row in batch:
         if row[4] in ERASURE_TYPES and row[8] is not None:
             result.erasures.append((row[0], erased_indexes(row[8])))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from ledger.chain import StoredRow
 from ledger.errors import ConflictError, NotFoundError, StoreError
 from ledger.hashing import HASH_SIZE
 from ledger.store import Head, KeyUse, Row
@@ -53,6 +54,9 @@ class MemoryStore:
             yield transaction
             for written in transaction.pending:
                 self._apply(*written)
+
+    def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
+        return list(self.rows(start, stop))
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         self._check_open()

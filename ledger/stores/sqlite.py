@@ -34,6 +34,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ledger.chain import StoredRow
 from ledger.errors import (
     AsofError,
     ConflictError,
@@ -55,6 +56,7 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
 ROWS_A_CALL = 64
+CHECK_CACHE_KIB = 40_000
 WAL_BYTES = 16 * 1024 * 1024
 ROW_BYTES = 300
 MAGIC = b"SQLite format 3\x00"
@@ -170,6 +172,9 @@ class SqliteStore:
             yield from piece
             piece = self._fetch_rows(SQL["rows"], (piece[-1].index + 1, stop, ROWS_A_PIECE))
 
+    def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
+        return self._fetch(SQL["rows"], (start, stop, stop - start))
+
     def stream_rows(
         self, stream: str, after_version: int = 0, limit: int | None = None
     ) -> Iterator[Row]:
@@ -246,7 +251,9 @@ class SqliteStore:
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         question = "PRAGMA integrity_check" if deep else "PRAGMA quick_check"
         try:
-            lines = [str(line) for (line,) in self._fetch(question, ())]
+            with _translated(self.url), closing(self._connect_reader()) as connection:
+                connection.execute(f"PRAGMA cache_size = -{CHECK_CACHE_KIB}")
+                lines = [str(line) for (line,) in connection.execute(question)]
         except TamperError as exc:
             return [str(exc)]
         return [] if lines == ["ok"] else lines
