@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`done`, `already`: settled. `failed`: stop the line. `again`: call it. `park`: ask a human."""
+    """`done`, `already`: settled. `failed`: stop the line. `again`: call. `park`: ask a human."""
 
     what: Literal["done", "already", "failed", "again", "park"]
     why: str = ""

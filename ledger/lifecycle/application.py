@@ -163,7 +163,7 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
 
 
 class LedgerApplication(Application[str]):
-    """An application whose aggregates, of the classes in `aggregates`, are streams of one ledger."""
+    """An application whose aggregates (of the classes in `aggregates`) are streams of a ledger."""
 
     aggregates: ClassVar[tuple[type[Aggregate], ...]] = ()
 

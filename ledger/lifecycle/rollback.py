@@ -75,7 +75,7 @@ class Progress:
 
 
 class Rollback(Aggregate):
-    """One rollback. Commands raise `RefusedError` with the reason; events are applied as they are."""
+    """One rollback. Commands raise `RefusedError` with the reason; events are applied as such."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -287,7 +287,7 @@ class Rollback(Aggregate):
         The step is not called again on anybody's word. Where the system can be read, what is read
         decides in the end; where it cannot, the word stands in for it, under the human's name.
         """
-        step, progress = self.step(step_id), self.progress(step_id)
+        progress = self.progress(step_id)
         if not progress.parked:
             raise RefusedError(f"{self.id}: step {step_id} is not parked")
         if not progress.attempts:
@@ -297,7 +297,7 @@ class Rollback(Aggregate):
         self._finish(step_id, progress.attempts, outcome, None, detail, actor)
 
     def complete(self, observed: Mapping[str, str | None], actor: str) -> None:
-        """The target is reached: every slot of the plan shows its digest, or a human vouches for it."""
+        """The target is reached: every slot shows its digest, or a human vouches for it."""
         self._check_running()
         for step in self.steps:
             if not self.progress(step.id).settled:
