@@ -522,7 +522,7 @@ def _check_out(step: RestoreStep, repository: Repository, *arguments: str) -> No
         repository.git("read-tree", *arguments)
     except StoreError as error:
         raise UnknownOutcomeError(
-            f"step {step.id} moved the branch, the files may not have followed; run it again: {error}"
+            f"step {step.id} moved the branch, its files may lag behind; run it again: {error}"
         ) from error
 
 
@@ -530,18 +530,16 @@ def _check_out(step: RestoreStep, repository: Repository, *arguments: str) -> No
 
 
 def _check_only_ours(repository: Repository, old: str, new: str) -> None:
-    """Each file that differs from `new` is as in `old`, or not there: then no work can be lost.
+    """Whatever a checkout of `new` takes away is exactly as in `old`: then no work can be lost.
 
     This holds before a checkout, and in the middle of one that was interrupted.
     Raises: RefusedError.
     """
-    tracked = {blob.path for blob in repository.blobs(old, "")}
-    edited = set(repository.differing(old, ""))
+    known = {blob.path for blob in repository.blobs(old, "")} - set(repository.differing(old, ""))
     lost = [
         path
         for path in repository.differing(new, "")
-        if (path in edited or path not in tracked)
-        and any(_in_the_way(repository.root, path, tracked))
+        if any(place not in known for place in _replaced_by(repository.root, path))
     ]
     if lost:
         raise RefusedError(
@@ -550,17 +548,19 @@ def _check_only_ours(repository: Repository, old: str, new: str) -> None:
         )
 
 
-def _in_the_way(root: Path, path: str, tracked: set[str]) -> Iterator[bool]:
-    """Whether something is there that a checkout of `path` would replace, it or a file above it."""
-    yield os.path.lexists(root / path)
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        above = root / path
-        yield (
-            path not in tracked
-            and os.path.lexists(above)
-            and (above.is_symlink() or not above.is_dir())
-        )
+def _replaced_by(root: Path, path: str) -> Iterator[str]:
+    """The files that are there now and that a checkout of a file at `path` takes away."""
+    if (root / path).is_dir() and not (root / path).is_symlink():
+        for folder, folders, names in os.walk(root / path):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            yield from (os.path.relpath(os.path.join(folder, name), root) for name in names + links)
+        return
+    parents = [path, *(parent.as_posix() for parent in Path(path).parents)][:-1]
+    for place in parents:
+        if os.path.lexists(root / place) and (
+            (root / place).is_symlink() or not (root / place).is_dir()
+        ):
+            yield place
 
 
 # What hooks say.

@@ -74,7 +74,7 @@ class ObjectStore:
     def put_tree(
         self, folder: Path, meter: Meter | None = None
     ) -> tuple[Hashed, tuple[TreeEntry, ...]]:
-        """Keep the folder: each file, each link, the listing. Returns the listing's hash and entries.
+        """Keep the folder: files, links, listing. Returns the listing's hash and the entries.
 
         Raises: as `put_file`, and MalformedError for names and links that no listing can hold.
         """
@@ -102,7 +102,7 @@ class ObjectStore:
         return found.size
 
     def read(self, sha256: str, max_bytes: int = MAX_IN_MEMORY) -> bytes:
-        """The bytes of a small object, checked. Raises: as `check`; StoreError if it is too large."""
+        """The bytes of a small object, checked. Raises: as `check`; StoreError if too large."""
         with self.open(sha256) as descriptor:
             if os.fstat(descriptor).st_size > max_bytes:
                 raise StoreError(f"object {sha256} is larger than {max_bytes} bytes")
@@ -115,7 +115,7 @@ class ObjectStore:
         return parse_listing(self.read(sha256))
 
     def check_tree(self, sha256: str, meter: Meter | None = None) -> int:
-        """`check` for a tree: its listing and all objects that it names. Returns the bytes in all."""
+        """`check` for a tree: its listing and all that it names. Returns the bytes in all."""
         entries = self.read_listing(sha256)
         for name in {entry.sha256 for entry in entries if entry.size}:
             self.check(name, meter)

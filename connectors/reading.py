@@ -129,7 +129,7 @@ def _shown(error: OSError, path: Path | str) -> str:
 
 
 def pieces(descriptor: int) -> Iterator[memoryview]:
-    """The bytes of an open file from its beginning. A piece is valid until the next is asked for."""
+    """The bytes of an open file from its beginning. A piece is valid until the next."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     buffer = memoryview(bytearray(CHUNK))
     while count := os.readv(descriptor, [buffer]):
