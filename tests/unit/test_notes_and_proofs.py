@@ -15,27 +15,19 @@ from ledger.checkpoint import (
     parse_checkpoint,
     sign_checkpoint,
 )
+from ledger.entry import entry_leaf, format_entry
 from ledger.errors import MalformedError, TamperError
 from ledger.hashing import EMPTY_ROOT
-from ledger.merkle import BatchTree, Frontier
 from ledger.note import Signer, VerifierKey, format_vkey, open_note, parse_vkey, sign_note
 from ledger.proof import InclusionProof, check_proof, format_proof, parse_proof
-from ledger.receipt import BatchReceipts, Receipt, check_receipt, format_receipt, parse_receipt
-from tests.support.golden import ORIGIN, golden, golden_leaves, golden_signer
+from ledger.receipt import Receipt, check_receipt, format_receipt, parse_receipt
+from tests.support.golden import ORIGIN, golden, golden_signer
+from tests.support.golden_receipts import golden_receipts
 
 SIGNER = golden_signer()
 OTHER = Signer.from_seed("other.example", b"o" * 32)
 TWIN = Signer.from_seed(ORIGIN, b"t" * 32)
 TEXT = b"Some text.\n\nWith a blank line.\n"
-
-
-def receipts(before: int, size: int) -> BatchReceipts:
-    """The receipts of golden entries [before, size)."""
-    leaves = golden_leaves()
-    tree = BatchTree(Frontier.empty().extended(leaves[:before]), leaves[before:size])
-    root = Frontier.empty().extended(leaves[:size]).root()
-    note = sign_checkpoint(Checkpoint(ORIGIN, size, root), SIGNER)
-    return BatchReceipts(tree, before, [one.data for one in golden()[before:size]], note)
 
 
 # ------------------------------------------------------------------------------------------ note
@@ -220,7 +212,7 @@ def test_proof_cannot_be_written(hashes: tuple[bytes, ...]) -> None:
 
 
 def test_proof_rules_5_and_6() -> None:
-    receipt = receipts(3, 9)[2]
+    receipt = golden_receipts(3, 9)[2]
     proof = parse_proof(format_proof(receipt.proof()))
     assert check_proof(proof, receipt.leaf_hash, SIGNER.vkey).size == 9
     with pytest.raises(TamperError, match="no signature"):
@@ -233,7 +225,7 @@ def test_proof_rules_5_and_6() -> None:
 
 
 def test_batch_receipts_are_a_sequence() -> None:
-    batch = receipts(5, 12)
+    batch = golden_receipts(5, 12)
     assert len(batch) == 7
     assert [receipt.index for receipt in batch] == list(range(5, 12))
     assert batch[-1] == batch[6] == batch[2:][4]
@@ -245,7 +237,7 @@ def test_batch_receipts_are_a_sequence() -> None:
         assert (entry, checkpoint.size) == (golden()[receipt.index].entry, 12)
 
 
-RECEIPT = receipts(0, 9)[3]
+RECEIPT = golden_receipts(0, 9)[3]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +289,7 @@ def changed(**changes: Any) -> Receipt:
         (changed(leaf_hash=bytes(32)), "in the leaf hash"),
         (changed(index=4), "in the index"),
         (changed(hashes=(bytes(32),) * len(RECEIPT.hashes)), "another root"),
-        (changed(checkpoint=receipts(0, 8)[3].checkpoint), "must have 3 hashes"),
+        (changed(checkpoint=golden_receipts(0, 8)[3].checkpoint), "must have 3 hashes"),
     ],
 )
 def test_receipt_rules_5_to_7(receipt: Receipt, words: str) -> None:
@@ -307,8 +299,6 @@ def test_receipt_rules_5_to_7(receipt: Receipt, words: str) -> None:
 
 def alone(**changes: Any) -> Receipt:
     """A ledger of one entry, whose signer signs whatever it is asked to."""
-    from ledger.entry import entry_leaf, format_entry
-
     data = format_entry(dataclasses.replace(golden()[0].entry, **changes))
     note = sign_checkpoint(Checkpoint(ORIGIN, 1, entry_leaf(data)), SIGNER)
     return Receipt(index=0, leaf_hash=entry_leaf(data), entry=data, checkpoint=note, hashes=())
