@@ -99,18 +99,16 @@ def load_right_edge(store: Store, head: Head) -> RightEdge:
         raise TamperError(f"{store.url}: the head's edge is not that of {head.size} entries")
     frontier = Frontier(head.size, head.edge)
     tiles = TileBuilder.at(TileNodes(store.tile, store.leaf_hashes, head.size))
-    for place, root in (("its edge", frontier.root()), ("the tiles", tiles.root())):
+    for place, root in (("its edge leads", frontier.root()), ("the tiles lead", tiles.root())):
         if root != head.root:
             raise TamperError(
-                f"{store.url}: {place} leads to another root of {head.size} entries than the head",
+                f"{store.url}: {place} to another root of {head.size} entries than the head",
                 expected=head.root.hex(),
                 found=root.hex(),
                 checkpoints=(head.checkpoint,),
             )
     if head.size and store.leaf_hashes(head.size - 1, head.size) != head.last_leaf:
-        raise TamperError(
-            f"{store.url}: it is not the entry that the head ends with", index=head.size - 1
-        )
+        raise TamperError("it is not the entry that the head ends with", index=head.size - 1)
     return RightEdge(head=head, frontier=frontier, tiles=tiles)
 
 
@@ -400,9 +398,7 @@ class Sequencer:
     def _check_same_body(self, batch: Batch, use: KeyUse) -> None:
         first = next(self._store.rows(use.first_index, use.first_index + 1), None)
         if first is None:
-            raise TamperError(
-                "an idempotency key stands for it, but it is missing", index=use.first_index
-            )
+            raise TamperError("a key stands for it, but it is missing", index=use.first_index)
         if first.salt is None:
             raise ConflictError(
                 f"the key {use.key!r} was used for entry {first.index}, whose payload was erased: "
