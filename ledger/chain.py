@@ -174,9 +174,9 @@ class ChainChecker:
     """Verifies stored rows in index order, batch after batch, and goes on after damage.
 
     Begin at any row whose predecessor's leaf hash and time are known, so ranges can be checked side
-    by side. After a finding it goes on from the leaf hash that is stored: each damaged entry gives
-    findings of its own, not all the entries after it. `index`, `prev` and `recorded_at` tell where
-    it stands.
+    by side; what is no hash or no time there is taken as unknown. After a finding it goes on from
+    the leaf hash that is stored: each damaged entry gives findings of its own, not all the entries
+    after it. `index`, `prev` and `recorded_at` tell where it stands.
     """
 
     __slots__ = ("_doubted", "_formatter", "index", "prev", "recorded_at")
@@ -190,24 +190,23 @@ class ChainChecker:
         recorded_at: int = EARLIEST,
     ) -> None:
         self._formatter = EntryFormatter(ledger)
-        self._doubted = (
-            -1,
-            b"",
-        )  # the last entry that was found changed, and the leaf hash its fields give
+        # The last entry that was found changed, and the leaf hash that its fields give.
+        self._doubted = (-1, b"")
         self.index = start
-        self.prev = prev
-        self.recorded_at = recorded_at
+        self.prev = prev if _is_hash(prev) else EMPTY_ROOT
+        self.recorded_at = recorded_at if _is_time(recorded_at) else EARLIEST
 
     def check(self, rows: Iterable[StoredRow]) -> CheckedRows:
         """Checks the next rows, a list or a stream; of each it keeps the leaf hash only.
 
-        About 2.5 µs a row with payloads of 0.5 kB. The loop holds the good case only; every doubt
+        About 2 µs a row with payloads of 0.5 kB. The loop holds the good case only; every doubt
         is left to `_examine`, which looks at the row again, slowly.
         """
         checked = CheckedRows()
         sha, format_, keep = sha256, self._formatter.format, checked.leaf_hashes.append
         expected, prev, floor = self.index, self.prev, self.recorded_at
-        time_of, time_text = floor, format_time(floor)
+        time_of: int | None = None
+        time_text = ""
         for row in rows:
             try:
                 index, at, actor, stream, type_, version, commitment, salt, payload, leaf = row
@@ -258,9 +257,16 @@ class ChainChecker:
         checked.findings.append(
             Finding("entry", self.index, "a field has the wrong type or size", "", "")
         )
-        leaf = row[9] if _is_hash(row[9]) else EMPTY_ROOT
+        leaf = row[9] if _is_hash(row[9]) else self._leaf_that_fields_give(row)
         checked.leaf_hashes.append(leaf)
         self.index, self.prev = self.index + 1, leaf
+
+    def _leaf_that_fields_give(self, row: StoredRow) -> bytes:
+        """In place of a stored leaf hash that is none; the empty root if the fields are no use."""
+        try:
+            return self._leaf_of(row, self.prev)
+        except (TypeError, ValueError, AttributeError):
+            return EMPTY_ROOT
 
     def _gap(self, index: int) -> Finding:
         message = "an index occurs twice or out of order"
@@ -348,6 +354,14 @@ def _is_well_typed(row: Sequence[object]) -> bool:
 
 def _is_hash(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == HASH_SIZE
+
+
+def _is_time(value: object) -> bool:
+    """Whether `value` is an instant of the years 1 to 9999."""
+    try:
+        return isinstance(value, int) and bool(format_time(value))
+    except MalformedError:
+        return False
 
 
 def _payload_findings(row: StoredRow, withheld: list[int]) -> list[Finding]:
