@@ -25,7 +25,8 @@ from ledger.errors import MalformedError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ledger.reader import Reader, Record
+    from ledger.reader import Reader
+    from ledger.record import Record
 
 __all__ = ["Moment", "Position", "parse_at", "position"]
 

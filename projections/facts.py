@@ -115,10 +115,10 @@ def _upcast(type_name: str, data: dict[str, Any]) -> dict[str, Any] | None:
     from ledger.events import upcast  # pydantic comes with it: only for the rare other version
 
     try:
-        newest, data = upcast(type_name, data)
+        newest, upcasted = upcast(type_name, data)
     except MalformedError:
         return None
-    return data if newest.rpartition("/")[2] == VERSION else None
+    return dict(upcasted) if newest.rpartition("/")[2] == VERSION else None
 
 
 def _effective_at(text: object, recorded_at: int) -> int:

@@ -342,6 +342,17 @@ class Index:
         edges += map(RunEdge._make, self._connection.execute(self._sql["run_sides"], values))
         return edges
 
+    def names(self, ref: str, at: int, known: int) -> bool:
+        """Whether a known entry records the version, uses it, or says what it was made from."""
+        node = self._name_id(ref)
+        return bool(
+            self.records([ref], known)
+            or self._all("uses", node, at, known, 1)
+            or self.runs_of(ref, at=at, known=known, limit=1)
+            or self._all("parents", node, at, known, 1)
+            or self._all("children", node, at, known, 1)
+        )
+
     def runs_of(self, ref: str, *, at: int, known: int, limit: int) -> list[tuple[str, int, int]]:
         """The runs that read (0) or made (1) a version: stream, role, entry."""
         return self._all("runs_of", self._name_id(ref), at, known, limit)

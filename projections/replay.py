@@ -146,6 +146,8 @@ def _check_root(reader: Reader, frontier: Frontier) -> None:
             checkpoints=(note,),
         )
     if signed.size < size:
-        raise IncompleteError(f"the newest checkpoint covers {signed.size} entries, asked are {size}")
+        raise IncompleteError(
+            f"the newest checkpoint covers {signed.size} entries, asked are {size}"
+        )
     proof = [] if signed.size == size else reader.consistency(size, signed.size)
     check_consistency(size, signed.size, proof, root, signed.root)

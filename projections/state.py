@@ -138,6 +138,7 @@ class State:
     basis: Basis
     warnings: tuple[str, ...]
     slots: tuple[Mapping[str, Any], ...]
+    traffic_mode: str | None
     position: Position
 
     @cached_property
@@ -177,7 +178,7 @@ class State:
             "before": None if self.before is None else self.before.as_json(),
             "after": None if self.after is None else self.after.as_json(),
             "warnings": list(self.warnings),
-            "basis": basis_json(self.basis),
+            "basis": self.basis.as_json(),
             "state_digest": self.state_digest,
         }
 
@@ -213,15 +214,6 @@ class State:
         ]
         caption = f"{self.pipeline} in {self.stage}, {self.mode}"
         return html_table(caption, ("slot", "asset version", "digest", "since", "by"), rows)
-
-
-def basis_json(basis: Basis) -> dict[str, Any]:
-    """The basis that every answer carries."""
-    return {
-        "tree_size": basis.tree_size,
-        "root": basis.root.hex(),
-        "recorded_at": format_time(basis.recorded_at),
-    }
 
 
 # --- asking -----------------------------------------------------------------------------------
@@ -342,6 +334,7 @@ def state_of(facts: Facts, question: Question, where: Position, basis: Basis) ->
         basis=basis,
         warnings=tuple(_warnings(facts, bindings)),
         slots=slots,
+        traffic_mode=_traffic_mode(facts),
         position=where,
     )
 
@@ -386,6 +379,11 @@ def _approval(facts: Facts, fact: Fact) -> str | None:
 def _shares(facts: Facts, lane: str) -> Mapping[str, Any]:
     fact = facts.latest.get(("traffic", lane))
     return {} if fact is None else dict(sorted(shares_of(fact).items()))
+
+
+def _traffic_mode(facts: Facts) -> str | None:
+    fact = facts.latest.get(("traffic", "live"))
+    return None if fact is None else str(fact.data.get("mode"))
 
 
 def _still_open(facts: Facts, kind: str) -> tuple[Open, ...]:

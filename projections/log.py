@@ -1,0 +1,115 @@
+"""The entries that pass a filter, in order, streamed: `asof log`.
+
+::
+
+    for record in log(reader, Filter(pipeline="demand-forecast", type="binding.*")):
+        print(record.as_json())
+
+A range goes by the ledger's own order: `start` and `end` are moments, both ends belong to the range, and
+a plain time is compared with `recorded_at`. What matters is what the ledger says, so an entry whose
+payload is withheld still passes by stream, type and actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ledger.reader import Reader
+    from ledger.record import Record
+    from projections.at import Moment
+
+__all__ = ["Filter", "log"]
+
+KNOWN_RUNS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What an entry must be. None lets everything pass; `type` is a pattern such as `binding.*`."""
+
+    pipeline: str | None = None
+    stage: str | None = None
+    actor: str | None = None
+    type: str | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+def log(
+    reader: Reader, wanted: Filter, *, wait: Callable[[], bool] | None = None
+) -> Iterator[Record]:
+    """The matching entries from the oldest on. Memory is flat.
+
+    With `wait` it goes on: at the end `wait()` is called (to sleep, to show a sign of life), and while it
+    says True new entries follow. `end` is then not looked at.
+    """
+    passes = _Matcher(reader, wanted).passes
+    at, stop = _range(reader, wanted)
+    while True:
+        for record in reader.entries(at, stop):
+            if passes(record):
+                yield record
+        at = max(at, stop)
+        if wait is None or not wait():
+            return
+        stop = reader.size()
+
+
+def _range(reader: Reader, wanted: Filter) -> tuple[int, int]:
+    start, end = wanted.start, wanted.end
+    first = 0
+    if start is not None:
+        first = reader.index_at(start.instant - 1) if start.size is None else start.size - 1
+    stop = reader.size()
+    if end is not None:
+        stop = reader.index_at(end.instant) if end.size is None else end.size
+    return first, stop
+
+
+class _Matcher:
+    """The filter, cheapest test first; payloads are parsed only where a pipeline or stage is asked for."""
+
+    def __init__(self, reader: Reader, wanted: Filter) -> None:
+        self._reader = reader
+        self._wanted = wanted
+        self._type = _pattern(wanted.type)
+        self._start_of = lru_cache(KNOWN_RUNS)(self._look_up_start)
+
+    def passes(self, record: Record) -> bool:
+        wanted = self._wanted
+        if wanted.actor is not None and record.actor != wanted.actor:
+            return False
+        if self._type is not None and not fnmatchcase(record.type, self._type):
+            return False
+        return (wanted.pipeline is None and wanted.stage is None) or self._concerns(record)
+
+    def _concerns(self, record: Record) -> bool:
+        """By its own data, else by the beginning of the run, incident, approval or rollback it belongs to."""
+        named = _named(record)
+        if named == (None, None) and record.version > 1:
+            named = self._start_of(record.stream)
+        return self._wanted.pipeline in (None, named[0]) and self._wanted.stage in (None, named[1])
+
+    def _look_up_start(self, stream: str) -> tuple[object, object]:
+        first = next(iter(self._reader.stream(stream, 0, 1)), None)
+        return (None, None) if first is None else _named(first)
+
+
+def _named(record: Record) -> tuple[object, object]:
+    if record.stream.startswith("pipeline/"):
+        pipeline, _, stage = record.stream.removeprefix("pipeline/").rpartition("@")
+        return pipeline, stage
+    data = record.data or {}
+    return data.get("pipeline"), data.get("stage")
+
+
+def _pattern(text: str | None) -> str | None:
+    """A name without `*` or version stands for all its versions: `binding.changed` is `binding.changed/*`."""
+    if text is None or "*" in text or "?" in text or "/" in text:
+        return text
+    return f"{text}/*"
