@@ -13,8 +13,8 @@ At every open (docs/spec/store.md, docs/adr/0004):
 
 1. the store's own checks: the file, its schema, its settings;
 2. the head is of the ledger that the key speaks for, and its checkpoint is signed by that key;
-3. the tiles and the last leaves lead to the head's root;
-4. the last entries, recomputed, have the leaf hashes stored, and nothing lies beyond the head;
+3. the last entries, recomputed, have the leaf hashes stored, and nothing lies beyond the head;
+4. the tiles and the last leaves lead to the head's root;
 5. a small file is checked as a whole by SQLite;
 6. the rollback guard is not ahead of the store.
 
@@ -225,7 +225,6 @@ def check_tail(store: Store, vkey: VerifierKey) -> None:
     if head is None:
         raise StoreError(f"{store.url} holds no ledger yet: `asof init` begins or finishes it")
     _check_head(head, store, vkey)
-    load_right_edge(store, head)
     start = max(0, head.size - TAIL_ENTRIES)
     before = Reader(store, vkey).chain_head(start)
     checker = ChainChecker(
@@ -240,6 +239,7 @@ def check_tail(store: Store, vkey: VerifierKey) -> None:
     ):
         raise TamperError("it is missing, or not what the head ends with", index=checker.index)
     _check_nothing_beyond(store, head.size)
+    load_right_edge(store, head)
 
 
 def sqlite_path(url: str) -> Path:
