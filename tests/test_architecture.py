@@ -27,15 +27,27 @@ COMPOSITION_ROOT = "api.main"
 # Inside ledger: a module may import those of the lines above its own, and its neighbours on the line.
 LAYERS = (
     ("errors",),
-    ("hashing", "canonical", "verdict"),
-    ("entry", "merkle", "tiles", "note", "commitment"),
-    ("chain", "checkpoint", "proof", "receipt", "bundle", "events", "draft", "secrets"),
-    ("store", "batch", "clock"),
-    ("stores", "sequencer", "writer", "record", "reader", "guard", "keys", "audit", "export", "opening"),
+    ("hashing", "canonical", "clock"),
+    ("asset_ref", "entry", "merkle", "tiles", "note", "commitment"),
+    ("verdict", "chain", "checkpoint", "proof", "receipt", "bundle", "draft", "secrets", "events"),
+    ("store",),
+    (
+        "batch",
+        "record",
+        "guard",
+        "keys",
+        "stores",
+        "reader",
+        "sequencer",
+        "writer",
+        "audit",
+        "export",
+    )
+    + ("opening",),
     ("recorder", "lifecycle"),
 )
 PURE = {"errors", "hashing", "canonical", "entry", "merkle", "tiles", "note", "commitment", "chain",
-        "checkpoint", "proof", "receipt", "store", "draft"}  # fmt: skip
+        "checkpoint", "proof", "receipt", "bundle", "store", "draft", "asset_ref", "verdict"}  # fmt: skip
 IMPURE = {"time", "datetime", "os", "pathlib", "sqlite3", "logging", "pydantic", "random", "threading",
           "subprocess", "socket", "secrets"}  # fmt: skip
 # What a pure module needs all the same, and why it stays pure.
@@ -51,7 +63,10 @@ def modules(room: str) -> Iterator[tuple[str, Path]]:
     for path in sorted((CHECKOUT / room).rglob("*.py")):
         if "verifier" in path.parts:
             continue
-        yield ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"), path
+        yield (
+            ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"),
+            path,
+        )
 
 
 def imports(path: Path) -> Iterator[str]:
