@@ -1,4 +1,5 @@
-"""Answers: folds over the ledger's entries, on both time axes, each with the basis that it stands on.
+"""Answers: folds over the ledger's entries, on both time axes, each with the basis that it stands
+on.
 
 Nothing here writes to a ledger or reads a clock; `now` is always passed in. Where to begin:
 

@@ -9,8 +9,8 @@
     tag:release-7             what the tag names: an entry, or the moment at which it was set
     run:train-42              what the run stood on: its start, as known right after it was recorded
 
-A `Moment` is one such word resolved against a ledger; two of them, or one, or none make a `Position`
-(docs/spec/time.md). No clock is read here.
+A `Moment` is one such word resolved against a ledger; two of them, or one, or none make a
+`Position` (docs/spec/time.md). No clock is read here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ FORMS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One point of a ledger's time: an instant, and the number of entries known where it names a place.
+    """One point of a ledger's time: an instant, and the number of entries known where it names a
+    place.
 
     `size` is None for a plain time: how much was known then is for the question to say.
     """
@@ -89,10 +90,12 @@ class Position:
 def parse_at(
     text: str, *, reader: Reader, now: int, axis: Literal["at", "known_at"] = "at"
 ) -> Moment:
-    """Resolve what was typed. Raises MalformedError (how to write it) or NotFoundError (what is not there).
+    """Resolve what was typed. Raises MalformedError (how to write it) or NotFoundError (what is
+    not there).
 
     An instant after `now` is refused on either axis. An instant before the ledger's first entry is
-    refused for `known_at` only, as nothing was known then; what *held* then may have been recorded later.
+    refused for `known_at` only, as nothing was known then; what *held* then may have been
+    recorded later.
     """
     word = text.strip()
     scheme, colon, rest = word.partition(":")
@@ -112,7 +115,8 @@ def position(
 ) -> Position:
     """The position that a pair of moments means; all four cases of docs/spec/time.md.
 
-    Raises NotFoundError where the ledger does not hold `basis` entries, or not the entry that a moment names.
+    Raises NotFoundError where the ledger does not hold `basis` entries, or not the entry that a
+    moment names.
     """
     size = reader.size()
     stand = size if basis is None else basis
@@ -215,7 +219,8 @@ def _checked(text: str, instant: int, reader: Reader, now: int, axis: str) -> Mo
     last = reader.head().recorded_at
     if instant > max(now, last):
         raise MalformedError(
-            f"{text!r} lies in the future: it is {format_time(now)} now, and what will hold is not known"
+            f"{text!r} lies in the future: it is {format_time(now)} now, "
+            "and what will hold is not known"
         )
     if instant < 0:
         raise MalformedError(f"{text!r} lies before 1970, where no ledger reaches")
@@ -288,13 +293,11 @@ def _at_run(text: str, rest: str, reader: Reader) -> Moment:
 
 
 def _last(reader: Reader, stream: str) -> Record | None:
-    last = None
-    for last in reader.stream(stream):
-        pass
-    return last
+    version = reader.stream_version(stream)
+    return next(iter(reader.stream(stream, version - 1)), None) if version else None
 
 
-_SCHEMES: Final[dict[str, "Callable[[str, str, Reader], Moment]"]] = {
+_SCHEMES: Final[dict[str, Callable[[str, str, Reader], Moment]]] = {
     "index": _at_index,
     "event": _at_event,
     "tag": _at_tag,

@@ -7,8 +7,8 @@
     found.bindings[0].fields[0].path                       # '/metadata/metrics/mape_percent'
     found.bindings[0].entries[-1].actor                    # 'user:81f3'
 
-Both ends are whole positions (docs/spec/time.md), so one may also ask what became known about one and
-the same instant. `start` is always "before": going backwards shows what a return would undo.
+Both ends are whole positions (docs/spec/time.md), so one may also ask what became known about one
+and the same instant. `start` is always "before": going backwards shows what a return would undo.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ENTRIES: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDiff:
-    """One field of an asset version's record, before and after, by JSON pointer; None: not there."""
+    """One field of an asset version's record, before and after, by JSON pointer; None: not
+    there."""
 
     path: str
     before: Any

@@ -57,11 +57,15 @@ ENDS: Final = {"run.finished": "run", "incident.closed": "incident", "approval.d
 """What begins and what ends: each lies in the stream `<word>/<id>`."""
 
 VERSION: Final = "1"
-"""The schema version that is understood here of every family; older ones are upcast, newer ones refused."""
+"""The schema version that is understood here of every family; older ones are upcast, newer ones
+refused.
+"""
 
 
 class Fact(NamedTuple):
-    """One readable entry. Compares by effective time, then index (`entry`), which no two facts share."""
+    """One readable entry. Compares by effective time, then index (`entry`), which no two facts
+    share.
+    """
 
     effective_at: int
     entry: int
@@ -88,7 +92,9 @@ def subject_of(fact: Fact) -> str:
 
 
 def fact_of(row: Row) -> Fact | None:
-    """What a row says; None where nobody can read it: no payload, not JSON, a newer schema version."""
+    """What a row says; None where nobody can read it: no payload, not JSON, a newer schema
+    version.
+    """
     data = _data_of(row[4], row[8])
     if data is None:
         return None
@@ -130,7 +136,7 @@ def _effective_at(text: object, recorded_at: int) -> int:
 
 
 def concerns(fact: Fact, pipeline: str, stage: str, *, strictly: bool) -> bool:
-    """Whether the data name this pipeline and stage; not naming one is a match unless `strictly`."""
+    """Whether the data name this pipeline and stage; no name is a match unless `strictly`."""
     named = fact.data.get("pipeline"), fact.data.get("stage")
     if named == (pipeline, stage):
         return True
@@ -146,7 +152,9 @@ def parse_ref(ref: str) -> AssetRefParts | None:
 
 
 def lane_of(change: Fact) -> tuple[str, str]:
-    """What a change of a pipeline is about: a slot, its traffic, its shadow traffic or its definition."""
+    """What a change of a pipeline is about: a slot, its traffic, its shadow traffic or its
+    definition.
+    """
     family = family_of(change.type)
     if family == "pipeline.defined":
         return ("definition", "")
@@ -156,7 +164,9 @@ def lane_of(change: Fact) -> tuple[str, str]:
 
 
 def recorded_ref(fact: Fact) -> str | None:
-    """The asset version that an entry records; None where its data name another asset than its stream."""
+    """The asset version that an entry records; None where its data name another asset than its
+    stream.
+    """
     asset = f"{fact.data.get('kind')}/{fact.data.get('name')}"
     return f"{asset}@{fact.data.get('version')}" if fact.stream == f"asset/{asset}" else None
 

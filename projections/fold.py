@@ -1,4 +1,5 @@
-"""The rule by which entries become the facts of a state. Pure, repeatable, in any order, in any parts.
+"""The rule by which entries become the facts of a state. Pure, repeatable, in any order, in any
+parts.
 
 ::
 
@@ -49,14 +50,18 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "Key", "Question", "apply", "approval_at", "bound_refs", "folded", "merged"]
 
 Key = tuple[str, str]
-"""What a fact is about: a table's part and a name, such as ("slot", "model") or ("run", "train-42")."""
+"""What a fact is about: a table's part and a name, such as ("slot", "model") or ("run",
+"train-42").
+"""
 
 Handler = Callable[["Row"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """The part of a question that the fold needs: which pipeline and stage, in effect at what instant."""
+    """The part of a question that the fold needs: which pipeline and stage, in effect at what
+    instant.
+    """
 
     pipeline: str
     stage: str
@@ -121,7 +126,9 @@ def bound_refs(facts: Facts) -> set[str]:
 
 
 def approval_at(row: Row) -> Facts:
-    """Which approval an entry belongs to: what a binding's `caused_by` may point at; else no facts."""
+    """Which approval an entry belongs to: what a binding's `caused_by` may point at; else no
+    facts.
+    """
     family = family_of(row[4])
     fact = fact_of(row) if "approval" in (STARTS.get(family), ENDS.get(family)) else None
     if fact is None:
@@ -142,7 +149,9 @@ class _Types(dict[str, "Handler | None"]):
 
 
 class _Folder:
-    """The hot loop's hands: tables that grow while rows pass by. Lives no longer than one `folded`."""
+    """The hot loop's hands: tables that grow while rows pass by. Lives no longer than one
+    `folded`.
+    """
 
     def __init__(self, question: Question, wanted: Collection[str] | None) -> None:
         self.facts = Facts()
@@ -208,7 +217,9 @@ class _Folder:
     # 3. asset versions
 
     def _asset(self, row: Row) -> None:
-        """The first record of a version holds, whenever it took effect; another digest is kept beside it."""
+        """The first record of a version holds, whenever it took effect; another digest is kept
+        beside it.
+        """
         fact = self._wanted_fact(row)
         if fact is not None:
             ref = recorded_ref(fact)

@@ -1,12 +1,13 @@
-"""How a pipeline and stage came to be as they are: each change, in the order in which it took effect.
+"""How a pipeline and stage came to be as they are: each change, in the order in which it took
+effect.
 
 ::
 
     for change in history(reader, index, "demand-forecast", "production", slot="model", now=now):
         print(change.summary()[0])
 
-One order everywhere: oldest first, by effective time, then index. Streamed by pages, so the whole past
-of a pipeline may be longer than memory.
+One order everywhere: oldest first, by effective time, then index. Streamed by pages, so the whole
+past of a pipeline may be longer than memory.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def history(
 ) -> Iterator[HistoryEntry]:
     """The changes in effect at a position, oldest first; of one slot, or of everything.
 
-    Raises NotFoundError, before anything is yielded, for a pipeline or slot of which there is no entry.
+    Raises NotFoundError, before anything is yielded, for a pipeline or slot of which there is no
+    entry.
     """
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
     if index.size() < where.basis:
@@ -110,7 +112,7 @@ def _lane(index: Index, pipeline: str, stage: str, slot: str | None) -> int:
 
 
 def _facts(reader: Reader, entries: Iterator[int]) -> Iterator[Fact]:
-    """A payload that was erased since it was indexed is passed over; `log` still shows its entry."""
+    """What was erased since it was indexed is passed over; `log` still shows its entry."""
     for entry in entries:
         fact = fact_of(reader.entry(entry).row)
         if fact is not None:

@@ -1,11 +1,12 @@
-"""What an asset version touched: what was made from it, where that was bound, what it served, and when.
+"""What an asset version touched: what was made from it, where that was bound, what it served, and
+when.
 
 ::
 
     found = impact(reader, index, "dataset/orders@2026-11-13", now=now)
-    found.versions          # ('model/forecaster@6', 'model/forecaster@7'): trained on it, also by detours
-    found.bound[0]          # model/forecaster@7 in demand-forecast, production, slot model, from … to …
-    found.served[0]         # 10 % of the traffic, from … to …
+    found.versions          # ('model/forecaster@6', 'model/forecaster@7'): trained on it, also by
+    detours found.bound[0]          # model/forecaster@7 in demand-forecast, production, slot
+    model, from … to … found.served[0]         # 10 % of the traffic, from … to …
 
 The question after an incident: "this data was wrong; what stood on it, and who met it?" Nothing is
 guessed: a use that no entry states is not here.
@@ -59,7 +60,9 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A version got a share of the requests; `shadow` means copies that nobody saw the answers of."""
+    """A version got a share of the requests; `shadow` means copies that nobody saw the answers
+    of.
+    """
 
     asset_version: str
     pipeline: str
@@ -102,7 +105,9 @@ class UsedBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
-    """All that stood on a version, itself included. `truncated` says what was left out, or is None."""
+    """All that stood on a version, itself included. `truncated` says what was left out, or is
+    None.
+    """
 
     asset_version: str
     mode: str
@@ -135,8 +140,9 @@ class Impact:
             for item in self.bound
         ]
         lines += [
-            f"  {item.asset_version} served {item.percent} %{' in the shadow' if item.shadow else ''} of "
+            f"  {item.asset_version} served {item.percent} % of "
             f"{item.pipeline} in {item.stage} {_words(item.start, item.stop)} (entry {item.index})"
+            + (", in the shadow" if item.shadow else "")
             for item in self.served
         ]
         if len(lines) == 1:
@@ -154,7 +160,9 @@ def impact(
     basis: int | None = None,
     now: int,
 ) -> Impact:
-    """What stood on a version at a position. Raises MalformedError, or NotFoundError where none names it."""
+    """What stood on a version at a position. Raises MalformedError, or NotFoundError where none
+    names it.
+    """
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
     known_version(index, asset_version, where)
     distances, truncated = walk(index, asset_version, where, side="down", depth=DEEP)
@@ -229,7 +237,10 @@ class _Uses:
         where = self._where
         found = self._index.intervals(ref, at=where.at, known=where.known, limit=USES + 1)
         if len(found) > USES:
-            self.truncated = f"{ref} was used more than {USES} times: the later uses are left out; give an earlier --at"
+            self.truncated = (
+                f"{ref} was used more than {USES} times: "
+                "the later uses are left out; give an earlier --at"
+            )
         return found[:USES]
 
 

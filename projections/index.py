@@ -4,15 +4,17 @@
 
     with closing(Index.open(Path("asof.db.index"), reader)) as index:
         index.catch_up()
-        index.changes(Question(pipeline="demand-forecast", stage="production", at=at), known)   # [3, 17]
+        index.changes(Question(pipeline="demand-forecast", stage="production", at=at), known)   #
+        [3, 17]
 
-The index holds positions, not content: a question finds a handful of entries here and reads them from
-the ledger. So it can be dropped at any time, and what it cannot do is lie about what an entry says.
+The index holds positions, not content: a question finds a handful of entries here and reads them
+from the ledger. So it can be dropped at any time, and what it cannot do is lie about what an
+entry says.
 
 What holds here: rows and position change in one transaction; the position carries the leaf hash of
-the last indexed entry, so an index of another ledger, or of a history that this ledger no longer has,
-is found out before it is used. If we die in the middle, the last whole batch stands. Questions may
-name any (T, K); the price of each is in docs/spec/projections.md, rules 10 to 13.
+the last indexed entry, so an index of another ledger, or of a history that this ledger no longer
+has, is found out before it is used. If we die in the middle, the last whole batch stands. Questions
+may name any (T, K); the price of each is in docs/spec/projections.md, rules 10 to 13.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ Progress = Callable[[int, int], None]
 
 
 class Interval(NamedTuple):
-    """A time during which something held: since an entry, until an instant (None: it still does)."""
+    """A time during which something held: since an entry, until an instant (None: it still
+    does)."""
 
     pipeline: str
     stage: str
@@ -90,10 +93,11 @@ def open_index(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Index:
-    """An index that is up to date, built again where it is of another history; in memory without a path.
+    """An index that is up to date, built again where it is of another history; in memory without
+    a path.
 
-    `notice` is told, in words, why it was built again. What is in the way and is no index of ours is
-    never touched. Raises StoreError.
+    `notice` is told, in words, why it was built again. What is in the way and is no index of ours
+    is never touched. Raises StoreError.
     """
     index = Index.open(path, reader)
     try:
@@ -119,7 +123,9 @@ class Index:
 
     @classmethod
     def open(cls, path: Path | None, reader: Reader) -> Index:
-        """Open or create. Raises StoreError for a file that is not an index, or cannot be written."""
+        """Open or create. Raises StoreError for a file that is not an index, or cannot be
+        written.
+        """
         name = ":memory:" if path is None else str(path)
         if path is not None:
             _check_file(path)
@@ -141,7 +147,8 @@ class Index:
         return 0 if row is None else int(row[1])
 
     def catch_up(self, progress: Progress | None = None) -> int:
-        """Index what is new, in order, a batch in a transaction; returns the number of entries indexed.
+        """Index what is new, in order, a batch in a transaction; returns the number of entries
+        indexed.
 
         Memory does not grow with the log. Raises ConflictError for an index of another ledger and
         TamperError where this ledger does not hold the entry that was indexed last.
@@ -155,7 +162,9 @@ class Index:
         return size
 
     def _catch_up_batch(self, target: int) -> int:
-        """One batch. The position is read inside the transaction: another process may be ahead of us."""
+        """One batch. The position is read inside the transaction: another process may be ahead of
+        us.
+        """
         with self._transaction():
             size = self._checked_position(target)
             rows = list(self._reader.rows(size, min(size + BATCH, target)))
@@ -174,7 +183,8 @@ class Index:
         origin, size, leaf = row
         if origin != self._reader.origin:
             raise ConflictError(
-                f"the index {self._name} belongs to the ledger {origin!r}, not to {self._reader.origin!r}"
+                f"the index {self._name} belongs to the ledger {origin!r}, "
+                f"not to {self._reader.origin!r}"
             )
         held = self._reader.leaf_hash(size - 1) if size <= target else None
         if held != leaf:
@@ -190,7 +200,7 @@ class Index:
         """Forget everything and index the ledger from its first entry."""
         with self._transaction():
             for table in self._tables():
-                self._connection.execute(f"DROP TABLE {table}")  # noqa: S608 - a name from our own schema
+                self._connection.execute(f"DROP TABLE {table}")
             _create_tables(self._connection)
         return self.catch_up(progress)
 
@@ -216,7 +226,8 @@ class Index:
         return [(name, stage) for name, _, stage in (text.rpartition("@") for text in streams)]
 
     def changes(self, question: Question, known: int) -> list[int]:
-        """The entries that decide a state's slots, traffic, definition and brackets, and the unreadable.
+        """The entries that decide a state's slots, traffic, definition and brackets, and the
+        unreadable.
 
         One or two probes a slot where everything known had taken effect or everything is known;
         else late arrivals recorded after `known` are passed over.
@@ -246,10 +257,11 @@ class Index:
         return -1 if row is None else int(row[0])
 
     def unfinished(self, question: Question, known: int) -> list[int]:
-        """The entries that decide which runs, incidents and approvals are open: beginnings and ends.
+        """The entries that decide which runs, incidents and approvals are open: beginnings and
+        ends.
 
-        Costs a probe for each power of two that a duration can have, and grows with what is open, not
-        with what is over.
+        Costs a probe for each power of two that a duration can have, and grows with what is open,
+        not with what is over.
         """
         found: set[int] = set()
         subjects: set[int] = set()
@@ -298,10 +310,11 @@ class Index:
     def changes_between(
         self, lane: int, times: tuple[int, int], knowns: tuple[int, int], limit: int
     ) -> list[int]:
-        """The entries of a lane that count at the later of two positions and not at both; newest `limit`.
+        """The entries of a lane that count at the later of two positions and not at both; newest
+        `limit`.
 
-        `times` and `knowns` are the two effective times and the two numbers of known entries, each in
-        ascending order.
+        `times` and `knowns` are the two effective times and the two numbers of known entries,
+        each in ascending order.
         """
         found = {
             entry for (entry,) in self._all("changes_by_time", lane, *times, knowns[1], limit)
@@ -309,7 +322,9 @@ class Index:
         return sorted(found)[-limit:]
 
     def intervals(self, ref: str, *, at: int, known: int, limit: int) -> list[Interval]:
-        """When an asset version was bound or served, as known; those in which it held no instant are left out."""
+        """When an asset version was bound or served, as known; those in which it held no instant
+        are left out.
+        """
         found = []
         for lane, start, entry in self._all("uses", self._name_id(ref), at, known, limit):
             if self._one("is_superseded", lane, start, entry, known) is not None:
@@ -323,7 +338,9 @@ class Index:
     # --- lineage -------------------------------------------------------------------------------
 
     def parents(self, ref: str, *, at: int, known: int, limit: int) -> list[RunEdge]:
-        """What a version was made from: as its record says (run is ""), and as the runs that made it say."""
+        """What a version was made from: as its record says (run is ""), and as the runs that made
+        it say.
+        """
         return self._edges(ref, "parents", {"near": 1, "far": 0}, at, known, limit)
 
     def children(self, ref: str, *, at: int, known: int, limit: int) -> list[RunEdge]:
@@ -392,7 +409,8 @@ def _translated(name: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StoreError(
-            f"the index {name} does not work ({error}); it holds nothing of its own: delete it and ask again"
+            f"the index {name} does not work ({error}); "
+            "it holds nothing of its own: delete it and ask again"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """How entries become rows of the index: one batch at a time, in order, inside a transaction.
 
 Each entry is read once and leaves positions behind: which lane it changes, what it begins or ends,
-which asset versions it names. The rules are those of `fold`, asked the other way round: not "does this
-entry count for my question?" but "for which questions could it count?".
+which asset versions it names. The rules are those of `fold`, asked the other way round: not "does
+this entry count for my question?" but "for which questions could it count?".
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ class Batch:
 
     def _insert(self, name: str, *values: Any) -> int:
         added = self._connection.execute(self._sql[name], values).lastrowid
-        assert added is not None  # noqa: S101 - SQLite gives one for every insert into a rowid table
+        if added is None:
+            raise AssertionError("SQLite gives a row id for every insert into such a table")
         return added
 
 

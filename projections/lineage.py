@@ -5,12 +5,12 @@
     graph = lineage(reader, index, "model/forecaster@7", direction="up", depth=3, now=now)
     graph.edges[0].parent, graph.edges[0].child, graph.edges[0].run
 
-Nodes are versions, never "the latest": an edge says which version went into which, which run did it (or
-that the record of the version itself names its parents) and by which entry that is known. An edge is
-there if it was known and in effect at the asked position.
+Nodes are versions, never "the latest": an edge says which version went into which, which run did
+it (or that the record of the version itself names its parents) and by which entry that is known.
+An edge is there if it was known and in effect at the asked position.
 
-The graph is bounded on purpose: it begins with one step, and stops at `CAP` nodes with a message that
-says so. A graph that nobody can read answers nothing.
+The graph is bounded on purpose: it begins with one step, and stops at `CAP` nodes with a message
+that says so. A graph that nobody can read answers nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ Side = Literal["up", "down"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A version, its distance from the asked one (negative: made from), and whether an entry records it."""
+    """A version, its distance from the asked one (negative: made from), and whether an entry
+    records it.
+    """
 
     asset_version: str
     distance: int
@@ -116,7 +118,9 @@ def lineage(
     basis: int | None = None,
     now: int,
 ) -> Lineage:
-    """The graph around a version. Raises MalformedError, or NotFoundError where no entry names it."""
+    """The graph around a version. Raises MalformedError, or NotFoundError where no entry names
+    it.
+    """
     if depth < 1:
         raise MalformedError(f"a lineage has a depth of at least 1, not {depth}")
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
@@ -140,7 +144,8 @@ def known_version(index: Index, ref: str, where: Position) -> None:
     """Bring the index up, and see to it that some known entry records or uses the version."""
     if parse_ref(ref) is None:
         raise MalformedError(
-            f"{ref!r} is not an asset version; write <kind>/<name>@<version>, such as model/forecaster@3"
+            f"{ref!r} is not an asset version; "
+            "write <kind>/<name>@<version>, such as model/forecaster@3"
         )
     if index.size() < where.basis:
         index.catch_up()

@@ -5,9 +5,9 @@
     for record in log(reader, Filter(pipeline="demand-forecast", type="binding.*")):
         print(record.as_json())
 
-A range goes by the ledger's own order: `start` and `end` are moments, both ends belong to the range, and
-a plain time is compared with `recorded_at`. What matters is what the ledger says, so an entry whose
-payload is withheld still passes by stream, type and actor.
+A range goes by the ledger's own order: `start` and `end` are moments, both ends belong to the
+range, and a plain time is compared with `recorded_at`. What matters is what the ledger says, so
+an entry whose payload is withheld still passes by stream, type and actor.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def log(
 ) -> Iterator[Record]:
     """The matching entries from the oldest on. Memory is flat.
 
-    With `wait` it goes on: at the end `wait()` is called (to sleep, to show a sign of life), and while it
-    says True new entries follow. `end` is then not looked at.
+    With `wait` it goes on: at the end `wait()` is called (to sleep, to show a sign of life), and
+    while it says True new entries follow. `end` is then not looked at.
     """
     passes = _Matcher(reader, wanted).passes
     at, stop = _range(reader, wanted)
@@ -72,7 +72,9 @@ def _range(reader: Reader, wanted: Filter) -> tuple[int, int]:
 
 
 class _Matcher:
-    """The filter, cheapest test first; payloads are parsed only where a pipeline or stage is asked for."""
+    """The filter, cheapest test first; payloads are parsed only where a pipeline or stage is
+    asked for.
+    """
 
     def __init__(self, reader: Reader, wanted: Filter) -> None:
         self._reader = reader
@@ -89,7 +91,9 @@ class _Matcher:
         return (wanted.pipeline is None and wanted.stage is None) or self._concerns(record)
 
     def _concerns(self, record: Record) -> bool:
-        """By its own data, else by the beginning of the run, incident, approval or rollback it belongs to."""
+        """By its own data, else by the beginning of the run, incident, approval or rollback it
+        belongs to.
+        """
         named = _named(record)
         if named == (None, None) and record.version > 1:
             named = self._start_of(record.stream)
@@ -109,7 +113,9 @@ def _named(record: Record) -> tuple[object, object]:
 
 
 def _pattern(text: str | None) -> str | None:
-    """A name without `*` or version stands for all its versions: `binding.changed` is `binding.changed/*`."""
+    """A name without `*` or version stands for all its versions: `binding.changed` is
+    `binding.changed/*`.
+    """
     if text is None or "*" in text or "?" in text or "/" in text:
         return text
     return f"{text}/*"

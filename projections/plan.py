@@ -1,4 +1,5 @@
-"""What a rollback would do: from the state now to an earlier one, in order. Pure; nothing is called.
+"""What a rollback would do: from the state now to an earlier one, in order. Pure; nothing is
+called.
 
 ::
 
@@ -6,10 +7,10 @@
     [step.slot for step in made.steps]          # ['data/orders', 'model']
     made.as_event().plan_digest                 # what approvals bind to
 
-Order, from what others stand on to what stands on them: infrastructure, environment, data, features,
-code and configuration, pipeline and policy, model; traffic last. Where the target's definition says
-that a slot depends on another, that goes before. A slot that holds the same thing in both states makes
-no step. Two slots that live in one checkout are two steps with one `target`.
+Order, from what others stand on to what stands on them: infrastructure, environment, data,
+features, code and configuration, pipeline and policy, model; traffic last. Where the target's
+definition says that a slot depends on another, that goes before. A slot that holds the same thing
+in both states makes no step. Two slots that live in one checkout are two steps with one `target`.
 
 Whether a target can still be restored is for a connector to say (`with_availability`); until then a
 step says `unknown`, or `verify_only` where its record says that nobody can restore it.
@@ -173,7 +174,9 @@ class Plan:
         return {"at": format_time(self.target.at), "state_digest": self.leads_to}
 
     def as_json(self) -> dict[str, Any]:
-        """The plan for people and programs; the event's fields, unknown as None, and the warnings."""
+        """The plan for people and programs; the event's fields, unknown as None, and the
+        warnings.
+        """
         event = self._event_data()
         return event | {
             "plan_digest": self.plan_digest,
@@ -207,8 +210,9 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
 def plan(now: State, target: State, *, slots: Collection[str] = ()) -> Plan:
     """The steps that lead from `now` to `target`, or to `target` in these slots only.
 
-    `"traffic"` among the slots stands for the traffic; without it a narrowed plan leaves traffic alone.
-    Raises MalformedError for states of two pipelines, NotFoundError for a slot that neither state has.
+    `"traffic"` among the slots stands for the traffic; without it a narrowed plan leaves traffic
+    alone. Raises MalformedError for states of two pipelines, NotFoundError for a slot that
+    neither state has.
     """
     if (now.pipeline, now.stage) != (target.pipeline, target.stage):
         raise MalformedError("a rollback stays in one pipeline and stage; these states are of two")
@@ -231,7 +235,8 @@ def _chosen(now: State, target: State, slots: Collection[str]) -> list[str]:
     unknown = sorted(set(slots) - known - {TRAFFIC})
     if unknown:
         raise NotFoundError(
-            f"no slot {', '.join(unknown)} now or then; there is: {', '.join(sorted(known)) or 'none'}"
+            f"no slot {', '.join(unknown)} now or then; "
+            f"there is: {', '.join(sorted(known)) or 'none'}"
         )
     return sorted(known & set(slots) if slots else known)
 
@@ -244,7 +249,9 @@ def _content(state: State, slot: str) -> tuple[str, str | None] | None:
 def _leads_to(
     now: State, target: State, changed: Collection[str], traffic: TrafficStep | None
 ) -> str:
-    """The digest of the state that there is when all steps are done; the target's, if not narrowed."""
+    """The digest of the state that there is when all steps are done; the target's, if not
+    narrowed.
+    """
     there, then = now.content(), target.content()
     bindings = {slot: bound for slot, bound in there["bindings"].items() if slot not in changed}
     bindings |= {slot: bound for slot, bound in then["bindings"].items() if slot in changed}
@@ -262,7 +269,9 @@ def _traffic(now: State, target: State) -> TrafficStep | None:
 
 
 def _in_order(slots: Collection[str], now: State, target: State) -> list[str]:
-    """By rank of kind, then name; but never before a slot that it depends on, directly or through others."""
+    """By rank of kind, then name; but never before a slot that it depends on, directly or through
+    others.
+    """
     waits = {slot: _needs(slot, slots, target) for slot in slots}
     ready = [(_rank(slot, now, target), slot) for slot in slots if not waits[slot]]
     heapq.heapify(ready)

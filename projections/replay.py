@@ -3,12 +3,13 @@
 ::
 
     answer = replayed(reader, "demand-forecast", "production", at=at, now=now)
-    answer.state_digest == state(reader, index, "demand-forecast", "production", at=at, now=now).state_digest
+    answer.state_digest == state(reader, index, "demand-forecast", "production", at=at,
+    now=now).state_digest
 
-With `verified` (the default) each entry is recomputed on the way: payload to commitment, commitment to
-entry, entry to chain, chain to tree, tree to the signed checkpoint. What does not fit is raised as
-evidence, and no state is returned. Memory stays flat in the log's length: batches of rows come and go,
-what remains belongs to the question (docs/spec/projections.md, rules 14 to 17).
+With `verified` (the default) each entry is recomputed on the way: payload to commitment,
+commitment to entry, entry to chain, chain to tree, tree to the signed checkpoint. What does not
+fit is raised as evidence, and no state is returned. Memory stays flat in the log's length: batches
+of rows come and go; what remains belongs to the question (docs/spec/projections.md, rules 14-17).
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def replayed(
 ) -> State:
     """The state, folded from every entry of the basis.
 
-    Raises NotFoundError as `state` does; with `verified`, TamperError for the first entry that is not
-    what was signed and IncompleteError where that could not be found out.
+    Raises NotFoundError as `state` does; with `verified`, TamperError for the first entry that is
+    not what was signed and IncompleteError where that could not be found out.
     """
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
     question = Question(pipeline=pipeline, stage=stage, at=where.at)

@@ -6,11 +6,11 @@
     at = parse_at("2026-10-14T09:30:00Z", reader=reader, now=now)
     answer = state(reader, index, "demand-forecast", "production", at=at, now=now)
     answer.bindings["model"].asset_version       # 'model/forecaster@7'
-    answer.state_digest                          # the content's digest, the same for the same content
-    answer.as_json()                             # design and rules: docs/spec/state.md
+    answer.state_digest                          # the content's digest, the same for the same
+    content answer.as_json()                             # design and rules: docs/spec/state.md
 
-`state` finds the few entries that matter through the index; `replay.replayed` reads all of them. Both
-give the facts to `state_of`, so they can differ only in which entries they found.
+`state` finds the few entries that matter through the index; `replay.replayed` reads all of them.
+Both give the facts to `state_of`, so they can differ only in which entries they found.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Binding:
     record: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """The binding as in a state's JSON; `record`, all of the version's data, is left to `show`."""
+        """The binding as in a state's JSON; `record`, all of the version's data, is left to
+        `show`.
+        """
         plain = {
             name: getattr(self, name)
             for name in self.__slots__
@@ -143,7 +145,9 @@ class State:
 
     @cached_property
     def state_digest(self) -> str:
-        """SHA-256 of the content's canonical JSON: what is bound and served, not since when or by whom."""
+        """SHA-256 of the content's canonical JSON: what is bound and served, not since when or by
+        whom.
+        """
         return canonical_digest(self.content())
 
     def content(self) -> dict[str, Any]:
@@ -232,8 +236,9 @@ def state(
 ) -> State:
     """The state, found through the index, which is brought up to the basis first.
 
-    Costs a few b-tree probes a slot and reads the entries that they name, whatever the log's length.
-    Raises NotFoundError where the ledger knows no such pipeline and stage, or not so many entries.
+    Costs a few b-tree probes a slot and reads the entries that they name, whatever the log's
+    length. Raises NotFoundError where the ledger knows no such pipeline and stage, or not so many
+    entries.
     """
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
     return state_at(reader, index, pipeline, stage, where)
@@ -273,7 +278,9 @@ def state_digest_now(
 def unknown_pipeline(
     pipeline: str, stage: str, known: Collection[tuple[str, str]]
 ) -> NotFoundError:
-    """The error for a pipeline and stage of which there is no entry; it names some that there are."""
+    """The error for a pipeline and stage of which there is no entry; it names some that there
+    are.
+    """
     some = ", ".join(f"{name} in {of}" for name, of in sorted(known)[:8]) or "none yet"
     return NotFoundError(
         f"no entry is about {pipeline!r} in stage {stage!r}; this ledger knows: {some}"
@@ -421,7 +428,8 @@ def _bracket(fact: Fact | None) -> Change | None:
 def _warnings(facts: Facts, bindings: Mapping[str, Binding]) -> list[str]:
     unread = sorted(int(name) for part, name in facts.first if part == "unreadable")
     told = [
-        f"entry {index} changed this pipeline, but its payload is withheld, erased or of a newer schema"
+        f"entry {index} is about this pipeline, but its payload is withheld, erased "
+        "or of a newer schema"
         for index in unread
     ]
     for ref in sorted({bound.asset_version for bound in bindings.values()}):

@@ -1,4 +1,4 @@
-"""Indexed, replayed and naive: three ways to one state, over random histories and every (at, known_at)."""
+"""Indexed, replayed and naive: three ways to one state, over random histories and every pair of times."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def compare(reader: Reader, index: Index, pipeline: str, stage: str, where: Posi
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories(max_steps=4), st.sampled_from(PIPELINES))
+@given(histories(max_steps=6), st.sampled_from(PIPELINES))
 def test_every_pair_of_times(history: list, scope: tuple[str, str]) -> None:
     with written(history) as reader, closing(Index.open(None, reader)) as index:
         index.catch_up()

@@ -1,4 +1,4 @@
-"""The state by the letter of docs/spec/state.md, as slowly as one likes: the oracle of the property tests.
+"""The state by the letter of docs/spec/state.md, as slowly as one likes: the properties' oracle.
 
 It shares nothing with `projections`: it looks at all records again for every single question.
 """
@@ -176,8 +176,6 @@ def _open(
                 begun[record.stream] = record
     return [
         (record.stream.removeprefix(f"{word}/"), record.index)
-        for record in sorted(
-            begun.values(), key=lambda record: (record.effective_at, record.index)
-        )
+        for record in sorted(begun.values(), key=lambda record: (record.effective_at, record.index))
         if record.stream not in over
     ]
