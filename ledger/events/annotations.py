@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from ledger.events.event import Event
-from ledger.events.fields import Digest, Index, Name, Names, Prose, Stage
+from ledger.events.fields import Digest, Index, Name, Names, Prose, Stage, misfit
 
 __all__ = ["NoteAdded", "TagSet"]
 
@@ -35,7 +35,7 @@ class TagSet(Event):
     @model_validator(mode="after")
     def _names_something(self) -> TagSet:
         if self.index is None and self.state_digest is None:
-            raise ValueError("a tag needs an index or a state_digest")
+            raise misfit("a tag needs an index or a state_digest", "index")
         return self
 
 

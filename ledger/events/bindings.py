@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from ledger.events.event import Event
-from ledger.events.fields import AssetRef, Name, Stage
+from ledger.events.fields import AssetRef, Name, Stage, misfit
 
 __all__ = ["BindingChanged", "BindingRemoved"]
 
@@ -70,7 +70,5 @@ class BindingRemoved(Event):
     @model_validator(mode="after")
     def _one_version_leaves(self) -> BindingRemoved:
         if self.asset_version and self.previous and self.asset_version != self.previous:
-            raise ValueError(
-                "asset_version and previous name two versions, but one leaves the slot"
-            )
+            raise misfit("is not asset_version, but one version leaves the slot", "previous")
         return self

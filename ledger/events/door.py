@@ -157,8 +157,8 @@ def _check_effective_at(text: str, now: int) -> None:
         return  # both are UTC in the same spelling: their order is that of their letters
     if parse_rfc3339(text) > now + MAX_AHEAD:
         raise MalformedError(
-            f"{text} lies in the future: a fact is recorded at the earliest five minutes before it"
-            f" takes effect (the ledger's clock says {format_time(now)})",
+            f"{text} is more than five minutes in the future (the ledger's clock says"
+            f" {format_time(now)}): mend the source's clock, or record it when it has happened",
             where="/effective_at",
         )
 

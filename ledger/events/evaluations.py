@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ledger.events.event import Event, Part
-from ledger.events.fields import AssetRef, Count, Flag, Index, Name, Number
+from ledger.events.fields import AssetRef, Count, Flag, Index, Name, Number, misfit
 
 __all__ = ["Criterion", "EvaluationRecorded", "Metric", "Metrics", "Slice"]
 
@@ -26,7 +26,7 @@ class Metric(Part):
     @model_validator(mode="after")
     def _ends_are_in_order(self) -> Metric:
         if self.interval is not None and self.interval[0] > self.interval[1]:
-            raise ValueError("the interval ends before it begins")
+            raise misfit("ends before it begins", "interval")
         return self
 
 

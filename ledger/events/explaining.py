@@ -12,16 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ledger.errors import MalformedError
+from ledger.events.fields import NUMBER
 
 __all__ = ["explain", "pointer_of"]
 
-_AT_ONCE = 3
+_AT_ONCE: Final = 3
+_PLAIN: Final = {  # what pydantic says in the words of Python
+    "string_type": "must be a string",
+    "string_pattern_mismatch": "must not be blank",
+    "string_unicode": "holds a lone surrogate, which is not text",
+    "int_type": "must be an integer",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "tuple_type": "must be a list",
+}
 
 
 def pointer_of(steps: Sequence[str | int]) -> str:
@@ -63,15 +74,12 @@ def _message(detail: ErrorDetails, steps: Sequence[str | int], model: type[BaseM
         return f'the field "{steps[-1]}" is missing'
     if kind == "extra_forbidden":
         return _unknown_field(steps, model)
-    if kind in {"value_error", "asof_json"}:
+    if kind in {"value_error", "misfit"}:
         return str(context.get("error") or context["why"])
-    if kind == "string_pattern_mismatch":
-        return "must not be blank"
-    if kind == "string_unicode":
-        return "holds a lone surrogate, which is not text"
-    if kind == "int_type" and isinstance(detail["input"], float):
-        return "must be a finite number or an integer"
-    return detail["msg"].replace("Input should", "must", 1).replace("Value error, ", "", 1)
+    if kind == "int_type" and NUMBER in detail["loc"]:
+        return "must be a finite number"
+    plain = _PLAIN.get(kind)
+    return plain or detail["msg"].replace("Input should", "must", 1)
 
 
 def _unknown_field(steps: Sequence[str | int], model: type[BaseModel]) -> str:

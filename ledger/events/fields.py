@@ -30,6 +30,7 @@ from ledger.canonical import MAX_SAFE_INTEGER, check_name, parse_rfc3339
 
 __all__ = [
     "MAX_JSON_NESTING",
+    "NUMBER",
     "ActorId",
     "AssetRef",
     "AssetRefs",
@@ -59,6 +60,7 @@ __all__ = [
     "Vkey",
     "Word",
     "check_actor",
+    "misfit",
 ]
 
 MAX_JSON_NESTING: Final = 60
@@ -94,7 +96,7 @@ class Words:
 
 # ---------------------------------------------------------------------- compiled first, then asked
 
-FAST, SLOW = "\0fast", "\0slow"  # labels in error locations; no field is called so
+FAST, SLOW, NUMBER = "\0fast", "\0slow", "\0number"  # labels in errors; no field is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,12 @@ class _Number:
                 ),
             ]
         )
-        return core_schema.union_schema([(number, FAST), (integer, SLOW)], mode="left_to_right")
+        return core_schema.union_schema([(number, NUMBER), (integer, NUMBER)], mode="left_to_right")
+
+
+def misfit(why: str, *steps: str | int) -> PydanticCustomError:
+    """The error of a rule of ours: `why`, at the place to which `steps` lead from the value."""
+    return PydanticCustomError("misfit", "{why}", {"why": why, "steps": steps})
 
 
 # ------------------------------------------------------------------------------------------ names
@@ -268,14 +275,17 @@ def _is_json(members: Any, depth_left: int) -> bool:
     """Whether all members of a dict, list or tuple are JSON. The quick answer; see _fault_in."""
     if type(members) is dict:
         for key in members:
-            if type(key) is not str:
+            if type(key) is not str or not (key.isascii() or _is_text(key)):
                 return False
         members = members.values()
     for member in members:
         kind = type(member)
-        if kind is str or kind is bool or member is None:
+        if kind is str:
+            if member.isascii() or _is_text(member):
+                continue
+        elif kind is bool or member is None:
             continue
-        if kind is int:
+        elif kind is int:
             if -MAX_SAFE_INTEGER <= member <= MAX_SAFE_INTEGER:
                 continue
         elif kind is float:
@@ -291,6 +301,15 @@ def _is_json(members: Any, depth_left: int) -> bool:
     return True
 
 
+def _is_text(text: str) -> bool:
+    """Whether the string is Unicode text: no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None:
     """The steps to the first thing in `value` that is not JSON, and what is wrong with it."""
     kind = type(value)
@@ -298,6 +317,8 @@ def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None
         return (), "an integer beyond ±(2^53-1); send it as a string"
     if kind is float and not math.isfinite(value):
         return (), f"{value} is not JSON"
+    if kind is str and not _is_text(value):
+        return (), "holds a lone surrogate, which is not text"
     if kind in (str, bool, int, float, type(None)):
         return None
     if kind not in (dict, list, tuple):
@@ -305,8 +326,8 @@ def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None
     if depth_left < 0:
         return (), f"nested deeper than {MAX_JSON_NESTING}"
     for step, member in value.items() if kind is dict else enumerate(value):
-        if kind is dict and type(step) is not str:
-            return (), f"the key {step!r} is not a string"
+        if kind is dict and (type(step) is not str or not _is_text(step)):
+            return (), f"the key {step!r} is not text"
         fault = _fault_in(member, depth_left - 1)
         if fault:
             return (step, *fault[0]), fault[1]
@@ -316,13 +337,13 @@ def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None
 def _admit_json(value: Any) -> Any:
     if not _is_json((value,), MAX_JSON_NESTING):
         steps, why = _fault_in(value, MAX_JSON_NESTING - 1) or ((), "is not JSON")
-        raise PydanticCustomError("asof_json", "{why}", {"why": why, "steps": steps})
+        raise misfit(why, *steps)
     return value
 
 
 def _admit_json_object(value: Any) -> Any:
     if type(value) is not dict:
-        raise PydanticCustomError("asof_json", "{why}", {"why": "must be a JSON object"})
+        raise misfit("must be a JSON object")
     return dict(_admit_json(value))
 
 

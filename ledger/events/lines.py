@@ -46,7 +46,8 @@ def parse_drafts(
         try:
             drafts.append(_parse_draft(text, actor, now, registry))
         except MalformedError as error:
-            raise _moved(error, f"line {number} {error.where}".rstrip()) from None
+            place = error.where.removeprefix("line 1 ")
+            raise _moved(error, f"line {number} {place}".rstrip()) from None
     return drafts
 
 
@@ -88,8 +89,8 @@ def _data_of(envelope: dict[str, Any]) -> dict[str, Any]:
     data = envelope.get("data")
     if not isinstance(data, dict):
         raise MalformedError('the event\'s fields must be an object: "data": {…}', where="/data")
-    if "effective_at" in envelope:
-        effective_at = envelope["effective_at"]
+    effective_at = envelope.get("effective_at")
+    if effective_at is not None:
         if data.setdefault("effective_at", effective_at) != effective_at:
             raise MalformedError('differs from the one in "data": give one', where="/effective_at")
     return data

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from ledger.canonical import parse_rfc3339
 from ledger.events.evaluations import Metric
 from ledger.events.event import Event, Part
-from ledger.events.fields import Name, Number, Time
+from ledger.events.fields import Name, Number, Time, misfit
 
 __all__ = ["DriftDetected", "Figure", "MonitoringObserved", "Window"]
 
@@ -23,7 +23,7 @@ class Window(Part):
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Window:
         if parse_rfc3339(self.from_) >= parse_rfc3339(self.to):
-            raise ValueError("the window must end after it begins")
+            raise misfit("the window must end after it begins", "to")
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from ledger.events.event import Event, Part
-from ledger.events.fields import Flag, Kind, Name, Names, Stage
+from ledger.events.fields import Flag, Kind, Name, Names, Stage, misfit
 
 __all__ = ["PipelineDefined", "Slot"]
 
@@ -48,20 +48,18 @@ class PipelineDefined(Event):
     def _slots_form_an_order(self) -> PipelineDefined:
         wanted = {slot.slot: slot.depends_on for slot in self.slots}
         if len(wanted) != len(self.slots):
-            raise ValueError("two slots have the same name")
+            raise misfit("two slots have the same name", "slots")
         _check_order(wanted)
         return self
 
 
 def _check_order(wanted: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises ValueError if a slot depends on what is no slot here, or on itself in the end."""
+    """Raises if a slot depends on what is no slot here, or on itself in the end."""
     for slot, others in wanted.items():
         for other in others:
             if other not in wanted:
-                raise ValueError(
-                    f"the slot {slot!r} depends on {other!r}, which is not a slot here"
-                )
+                raise misfit(f"{slot!r} depends on {other!r}, which is no slot here", "slots")
     try:
         TopologicalSorter(wanted).prepare()
     except CycleError as error:
-        raise ValueError("the slots depend on each other: " + " → ".join(error.args[1])) from None
+        raise misfit(f"depend on each other: {' → '.join(error.args[1])}", "slots") from None

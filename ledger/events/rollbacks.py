@@ -32,6 +32,7 @@ from ledger.events.fields import (
     Stage,
     Time,
     Word,
+    misfit,
 )
 
 __all__ = [
@@ -135,7 +136,7 @@ class RollbackRequested(Event):
 class RollbackPlanned(Event):
     """A plan was made: steps in order, each with what is called and what is expected.
 
-    `plan_digest` covers everything that an approver decides about (`content_digest`): a changed plan
+    `plan_digest` covers all that an approver decides about (`content_digest`): a changed plan
     has another digest and needs other approvals. A step without `to` only takes the binding away;
     a step whose `restorable` is `verify_only` is checked and never called.
     """
@@ -199,7 +200,7 @@ class RollbackPlanned(Event):
     @model_validator(mode="after")
     def _steps_are_distinct(self) -> RollbackPlanned:
         if len({step.id for step in self.steps}) != len(self.steps):
-            raise ValueError("two steps have the same id")
+            raise misfit("two steps have the same id", "steps")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ledger.events.event import Event
-from ledger.events.fields import AssetRef, Name, Percent, Stage
+from ledger.events.fields import AssetRef, Name, Percent, Stage, misfit
 
 __all__ = ["TrafficChanged"]
 
@@ -40,5 +40,5 @@ class TrafficChanged(Event):
     def _shares_add_up(self) -> TrafficChanged:
         total = math.fsum(self.shares.values())
         if self.shares and self.mode != "shadow" and abs(total - 100) > 1e-6:
-            raise ValueError(f"the shares add up to {total:g}, not to 100, in mode {self.mode}")
+            raise misfit(f"add up to {total:g}, not to 100, in mode {self.mode}", "shares")
         return self

@@ -1,0 +1,236 @@
+"""The vocabulary: complete, documented, frozen, strict; and the rules of single classes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from ledger.canonical import parse_json_object, parse_time
+from ledger.errors import MalformedError
+from ledger.events import (
+    COMMON_FIELDS,
+    EVENT_TYPES,
+    Event,
+    FreeText,
+    Personal,
+    draft,
+    event_class,
+    marked_fields,
+    parse_event,
+    stream_of,
+)
+
+NOW = parse_time("2026-11-22T00:00:00.000000Z")
+CLASSES = pytest.mark.parametrize("cls", EVENT_TYPES.values(), ids=lambda cls: cls.TYPE)
+
+TYPES_OF_THE_DESIGN = """
+asset.version.recorded asset.version.withdrawn pipeline.defined binding.changed binding.removed
+traffic.changed run.started run.finished evaluation.recorded monitoring.observed drift.detected
+approval.requested approval.decided incident.opened incident.closed observation.recorded
+rollback.requested rollback.planned rollback.approved rollback.step.started rollback.step.finished
+rollback.parked rollback.completed rollback.failed tag.set note.added policy.changed access.granted
+access.revoked access.recorded ledger.opened epoch.started key.rotated checkpoint.anchored
+migration.applied payload.redacted subject.erased hold.placed hold.lifted record.disposed
+report.generated
+""".split()
+
+
+def test_the_vocabulary_is_that_of_the_design() -> None:
+    assert sorted(EVENT_TYPES) == sorted(f"{name}/1" for name in TYPES_OF_THE_DESIGN)
+
+
+@CLASSES
+def test_each_class_says_what_it_means(cls: type[Event]) -> None:
+    assert event_class(cls.TYPE) is cls
+    assert re.fullmatch(r"[a-z]+(\.[a-z]+)+/[1-9][0-9]*", cls.TYPE)
+    assert cls.__doc__ and cls.__doc__ != Event.__doc__
+    for name, field in cls.model_fields.items():
+        assert field.description, f"{cls.__name__}.{name}"
+
+
+@CLASSES
+def test_each_example_passes_the_door(cls: type[Event]) -> None:
+    made = draft((cls.TYPE, cls.EXAMPLE), stream=cls.EXAMPLE_STREAM, actor="user:7", now=NOW)
+    assert parse_json_object(made.payload) == cls.EXAMPLE
+    assert stream_of(parse_event(cls.TYPE, cls.EXAMPLE)) in (None, cls.EXAMPLE_STREAM)
+
+
+@CLASSES
+def test_each_event_is_frozen_and_closed(cls: type[Event]) -> None:
+    event = parse_event(cls.TYPE, cls.EXAMPLE)
+    with pytest.raises(ValidationError):
+        event.reason = "later"  # type: ignore[misc]
+    with pytest.raises(MalformedError, match='unknown field "colour"'):
+        parse_event(cls.TYPE, {**cls.EXAMPLE, "colour": "red"})
+    assert COMMON_FIELDS <= set(cls.model_fields)
+
+
+@CLASSES
+def test_every_needed_field_is_missed(cls: type[Event]) -> None:
+    for name, field in cls.model_fields.items():
+        if field.is_required():
+            key = field.alias or name
+            rest = {k: v for k, v in cls.EXAMPLE.items() if k != key}
+            with pytest.raises(MalformedError, match=f'"{key}" is missing') as caught:
+                parse_event(cls.TYPE, rest)
+            assert caught.value.where == f"/{key}"
+
+
+@CLASSES
+def test_null_is_taken_wherever_a_field_may_be_unknown(cls: type[Event]) -> None:
+    """Unknown is null: what the state prints can be recorded."""
+    common = dict.fromkeys(COMMON_FIELDS)
+    kept = {k: v for k, v in cls.EXAMPLE.items() if k not in common}
+    if not cls.model_fields["source"].is_required():
+        parse_event(cls.TYPE, {**common, **kept})
+
+
+# ------------------------------------------------------------------------------------------ marks
+
+
+def test_open_text_and_people_are_marked() -> None:
+    assert marked_fields(event_class("binding.changed/1")) == {
+        "/reason": FreeText,
+        "/source/ref": FreeText,
+        "/source/claimed_actor": Personal,
+        "/source/details": FreeText,
+    }
+    planned = marked_fields(event_class("rollback.planned/1"))
+    assert planned["/steps/*/call"] == FreeText
+    assert marked_fields(event_class("incident.closed/1"))["/actions/*"] == FreeText
+    assert marked_fields(event_class("access.granted/1"))["/principal"] == Personal
+    assert marked_fields(event_class("note.added/1"))["/text"] == FreeText
+    assert repr(FreeText) == "FreeText"
+
+
+@CLASSES
+def test_no_open_field_is_without_a_mark(cls: type[Event]) -> None:
+    """Every prose and every free JSON of the vocabulary: the type itself carries the mark."""
+    for name, field in cls.model_fields.items():
+        words = [getattr(mark, "text", "") for mark in field.metadata]
+        if {"text", "URI or path", "JSON object", "any JSON"} & set(words):
+            assert f"/{field.alias or name}" in marked_fields(cls)
+
+
+# ------------------------------------------------------------------------------- rules of classes
+
+
+def data_of(name: str, **changed: Any) -> dict[str, Any]:
+    return {**event_class(name).EXAMPLE, **changed}
+
+
+def test_data_may_come_as_tuples() -> None:
+    event = parse_event("note.added/1", {"text": "x", "about": ("a", "b")})
+    assert event == parse_event("note.added/1", {"text": "x", "about": ["a", "b"]})
+
+
+@pytest.mark.parametrize("mode", ["live", "canary", "ab"])
+def test_shares_add_up_to_100(mode: str) -> None:
+    refs = ("model/a@1", "model/b@1", "model/c@1")
+    for percents in ((100,), (90, 10), (33.3, 33.3, 33.4), ()):
+        shares = dict(zip(refs, percents, strict=False))
+        parse_event("traffic.changed/1", data_of("traffic.changed/1", shares=shares, mode=mode))
+    for percents in ((99.9,), (90, 11), (33.3, 33.3, 33.3)):
+        shares = dict(zip(refs, percents, strict=False))
+        with pytest.raises(MalformedError, match="/shares: add up to"):
+            parse_event("traffic.changed/1", data_of("traffic.changed/1", shares=shares, mode=mode))
+
+
+def test_shadow_shares_need_not_add_up() -> None:
+    shares = {"model/a@1": 100, "model/b@1": 100}
+    parse_event("traffic.changed/1", data_of("traffic.changed/1", shares=shares, mode="shadow"))
+
+
+SLOT_A, SLOT_B = {"slot": "a", "kind": "model"}, {"slot": "b", "kind": "dataset"}
+
+
+@pytest.mark.parametrize(
+    ("slots", "words"),
+    [
+        ([SLOT_A, SLOT_A], "same name"),
+        ([{**SLOT_A, "depends_on": ["x"]}], "no slot here"),
+        ([{**SLOT_A, "depends_on": ["a"]}], "depend on each other"),
+        ([{**SLOT_A, "depends_on": ["b"]}, {**SLOT_B, "depends_on": ["a"]}], "→"),
+    ],
+)
+def test_slots_form_an_order(slots: list[Any], words: str) -> None:
+    with pytest.raises(MalformedError, match=words) as caught:
+        parse_event("pipeline.defined/1", data_of("pipeline.defined/1", slots=slots))
+    assert caught.value.where == "/slots"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "where"),
+    [
+        ("monitoring.observed/1", {"window": {"from": "2026-11-21T06:00:00+01:00", "to": "2026-11-21T05:00:00Z"}}, "/window/to"),
+        ("evaluation.recorded/1", {"metrics": {"m": {"value": 1, "n": 2, "interval": [2, 1]}}}, "/metrics/m/interval"),
+        ("evaluation.recorded/1", {"metrics": {"m": {"value": 1}}}, "/metrics/m/n"),
+        ("tag.set/1", {"index": None, "state_digest": None}, "/index"),
+        ("binding.removed/1", {"asset_version": "model/other@1"}, "/previous"),
+        ("payload.redacted/1", {"indexes": []}, "/indexes"),
+        ("ledger.opened/1", {"keys": []}, "/keys"),
+        ("ledger.opened/1", {"keys": ["not a key"]}, "/keys/0"),
+        ("access.granted/1", {"principal": "user:anna@example.com"}, "/principal"),
+        ("access.granted/1", {"principal": "Anna"}, "/principal"),
+        ("rollback.step.started/1", {"attempt": 0}, "/attempt"),
+        ("rollback.step.finished/1", {"outcome": "maybe"}, "/outcome"),
+        ("asset.version.recorded/1", {"version": "a@b"}, "/version"),
+        ("asset.version.recorded/1", {"digest": "sha256:" + "ab" * 31}, "/digest"),
+        ("asset.version.recorded/1", {"digest": "x:" + "a" * 31}, "/digest"),
+        ("asset.version.recorded/1", {"metadata": [1]}, "/metadata"),
+        ("run.finished/1", {"status": "not ok"}, "/status"),
+    ],
+)  # fmt: skip
+def test_rules_point_to_their_field(name: str, changed: dict[str, Any], where: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        parse_event(name, data_of(name, **changed))
+    assert caught.value.where == where
+
+
+def test_two_steps_of_a_plan_differ() -> None:
+    step = event_class("rollback.planned/1").EXAMPLE["steps"][0]
+    with pytest.raises(MalformedError, match="/steps: two steps have the same id"):
+        parse_event("rollback.planned/1", data_of("rollback.planned/1", steps=[step, step]))
+
+
+@pytest.mark.parametrize("digest", ["sha1:" + "a" * 40, "md5:" + "0" * 32, "git-tree:" + "c" * 40])
+def test_digests_of_other_systems_are_taken(digest: str) -> None:
+    parse_event("asset.version.recorded/1", data_of("asset.version.recorded/1", digest=digest))
+
+
+@pytest.mark.parametrize("metric", [7, 7.5, {"value": 7, "n": 3}])
+def test_a_monitored_figure_may_have_its_n(metric: Any) -> None:
+    parse_event("monitoring.observed/1", data_of("monitoring.observed/1", metrics={"m": metric}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ümläute",
+        "預測",
+        "مرحبا",
+        "🎉👍🏽",
+        "<script>alert(1)</script>",
+        "x" * 512,
+        "a b",
+        "~/\\\"'",
+    ],
+)
+def test_any_text_survives_in_names(name: str) -> None:
+    made = draft(
+        ("binding.changed/1", data_of("binding.changed/1", slot=name)), actor="user:7", now=NOW
+    )
+    assert orjson.loads(made.payload)["slot"] == name
+
+
+def test_a_metadata_of_an_event_is_not_that_of_its_maker() -> None:
+    metadata: dict[str, Any] = {"rows": 1}
+    event: Any = parse_event(
+        "asset.version.recorded/1", data_of("asset.version.recorded/1", metadata=metadata)
+    )
+    metadata["rows"] = 2
+    assert event.metadata == {"rows": 1}
