@@ -38,17 +38,17 @@ def foreign_change(reader: Reader, plan: RollbackPlanned, now: int) -> Differenc
     That is an entry after the plan's basis that touches a slot of the plan or, where the plan sets
     it, the traffic; and one before it that takes effect later than `now`.
     """
+    basis = plan.basis.tree_size if plan.basis else 0
     for record in reader.stream(pipeline_stream(plan)):
-        slot = _touched(record, plan)
-        if slot is None:
-            continue
-        if plan.basis is not None and record.index >= plan.basis.tree_size:
+        if record.index >= basis:
             detail = f"entry {record.index} by {record.actor} changed it since the plan was made"
         elif record.effective_at > now:
             detail = f"entry {record.index} changes it at {format_time(record.effective_at)}"
         else:
             continue
-        return Difference(slot=slot, detail=detail)
+        slot = _touched(record, plan)
+        if slot is not None:
+            return Difference(slot=slot, detail=detail)
     return None
 
 

@@ -31,10 +31,11 @@ from connectors.claim import Claim
 from connectors.connector import Connector, Outcome, RestoreStep, drift
 from connectors.declared import asset_version, compensation, foreign_change, pipeline_stream
 from connectors.verdicts import Verdict, judge
-from ledger.errors import RefusedError
+from ledger.errors import MalformedError, RefusedError
 from ledger.events.rollbacks import Difference, PlanStep
 from ledger.lifecycle.aggregate import Decision
-from ledger.lifecycle.rollback import Rollback, Rollbacks
+from ledger.lifecycle.rollback import Rollback
+from ledger.lifecycle.rollbacks import Rollbacks
 
 __all__ = ["POINTS", "Saga"]
 
@@ -306,7 +307,12 @@ class _Run:
     def _restore_of(self, step: PlanStep) -> RestoreStep:
         """The step as its connector takes it; the key is unique over all rollbacks."""
         reader = self._saga.rollbacks.reader
-        target = asset_version(reader, step.to or "")
+        try:
+            target = asset_version(reader, step.to or "")
+        except MalformedError as error:
+            raise RefusedError(
+                f"step {step.id}: no system can restore {step.to}: {error}; make a plan without it"
+            ) from error
         if target.digest != step.to_digest:
             raise RefusedError(
                 f"step {step.id} is planned for {step.to_digest}, but {step.to} is recorded with "
@@ -316,7 +322,6 @@ class _Run:
             id=f"{self._rollback.id}/{step.id}",
             slot=step.slot,
             target=target,
-            current=None if step.from_ is None else asset_version(reader, step.from_),
             expected_digest_now=step.from_digest,
             idempotency=step.class_,
         )

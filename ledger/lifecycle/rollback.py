@@ -13,15 +13,12 @@ run needs: which steps were begun, how often, and what came of them (docs/spec/r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
-
-from eventsourcing.application import AggregateNotFoundError
-from eventsourcing.persistence import PersistenceError
+from typing import Any, Literal
 
 from ledger.canonical import parse_rfc3339
-from ledger.errors import AsofError, NotFoundError, RefusedError
+from ledger.errors import RefusedError
 from ledger.events.rollbacks import (
     Difference,
     PlanStep,
@@ -35,10 +32,9 @@ from ledger.events.rollbacks import (
     RollbackStepStarted,
     RollbackTarget,
 )
-from ledger.lifecycle.aggregate import Aggregate, Decision, applies
-from ledger.lifecycle.application import LedgerApplication
+from ledger.lifecycle.aggregate import Aggregate, applies
 
-__all__ = ["Approval", "Progress", "Rollback", "Rollbacks", "Status"]
+__all__ = ["STREAM", "Approval", "Progress", "Rollback", "Status"]
 
 STREAM = "rollback/"
 
@@ -111,6 +107,11 @@ class Rollback(Aggregate):
         """The plan in force. Raises `RefusedError` before there is one."""
         if self._plan is None:
             raise RefusedError(f"{self.id} has no plan yet: make one first")
+        return self._plan
+
+    @property
+    def plan_or_none(self) -> RollbackPlanned | None:
+        """The plan in force, or None before there is one."""
         return self._plan
 
     @property
@@ -432,38 +433,3 @@ class Rollback(Aggregate):
 def _given(**fields: Any) -> dict[str, Any]:
     """The fields that have a value: what is not given stays absent in the payload."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-class Rollbacks(LedgerApplication):
-    """The rollbacks of one ledger: loaded from their streams, saved at the version loaded."""
-
-    aggregates: ClassVar[tuple[type[Aggregate], ...]] = (Rollback,)
-
-    def get(self, rollback_id: str) -> Rollback:
-        """The rollback as its stream tells. Raises: NotFoundError."""
-        try:
-            rollback: Rollback = self.repository.get(f"{STREAM}{rollback_id}")
-        except AggregateNotFoundError:
-            raise NotFoundError(f"there is no rollback {rollback_id!r}") from None
-        return rollback
-
-    def store(
-        self, rollback: Rollback, *also: Decision, idempotency_key: str | None = None
-    ) -> None:
-        """Saves what was decided, with decisions about other streams, in one batch: all or none.
-
-        Raises:
-            ConflictError: somebody decided in between. Nothing is written; load again. After any
-                exception `rollback` is ahead of its stream: throw it away.
-        """
-        try:
-            self.save(rollback, *also, idempotency_key=idempotency_key)
-        except PersistenceError as error:
-            if isinstance(error.__cause__, AsofError):
-                raise error.__cause__ from error
-            raise
-
-    def ids(self) -> Iterator[str]:
-        """The ids of all rollbacks, in the order of their names."""
-        for stream in self.reader.streams(STREAM):
-            yield stream.removeprefix(STREAM)

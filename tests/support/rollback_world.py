@@ -1,7 +1,7 @@
 """A world to roll back: one connector that simulates a system of each class, and a plan over it.
 
-The systems really change (`World.content`) and count what is done to them (`World.effects`), so that
-"at most once" is counted, not believed. Each call can go wrong in the ways of `FAULTS`.
+The systems really change (`World.content`) and count what is done to them (`World.effects`), so
+that "at most once" is counted, not believed. Each call can go wrong in the ways of `FAULTS`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from connectors.saga import Saga
 from ledger.errors import NotFoundError
 from ledger.events import draft
 from ledger.events.rollbacks import RollbackPlanned, RollbackTarget
-from ledger.lifecycle.rollback import Rollback, Rollbacks
+from ledger.lifecycle.rollback import Rollback
+from ledger.lifecycle.rollbacks import Rollbacks
 from tests.support.empty_ledgers import Opened
 
 PIPELINE, STAGE = "demand-forecast", "production"
@@ -91,7 +92,7 @@ class World:
 
 
 class Simulated:
-    """A system of one class: `keyed` does each key once, `read_back` shows, `blind` does neither."""
+    """A system of one class: `keyed` does a key once, `read_back` shows, `blind` does neither."""
 
     def __init__(self, world: World, idempotency: Idempotency) -> None:
         self.world = world
@@ -164,7 +165,7 @@ def unclaimed(_rollback_id: str) -> Iterator[None]:
 
 @dataclass
 class Story:
-    """A ledger in which every slot holds `new` and held `old`, and an approved plan back to `old`."""
+    """A ledger in which every slot holds `new` and held `old`, and a plan back to `old`."""
 
     ledger: Opened
     world: World
@@ -196,7 +197,7 @@ class Story:
         self.ledger.writer.append([draft((type_, data), actor=actor, now=now)])
 
     def begin(self) -> None:
-        """Both versions of every slot are recorded, old bound first, new since, and new is there."""
+        """Both versions of every slot are recorded, bound one after the other; new is there."""
         for slot, idempotency in self.classes.items():
             for version in ("old", "new"):
                 self.record("asset.version.recorded/1", asset(slot, version, idempotency))
