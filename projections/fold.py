@@ -6,17 +6,18 @@ parts.
     facts = folded(question, rows)                    # all at once
     facts = merged(folded(question, a), folded(question, b))      # or in parts, on two machines
 
-Every fact goes to one of three tables and meets there at most one other fact about the same thing:
+Every fact goes to one of these tables and meets there at most one other fact about the same thing:
 
-=========== ============================================ ==========================================
+=========== ============================================ =======================================
 table       keeps                                        of
-=========== ============================================ ==========================================
+=========== ============================================ =======================================
 `latest`    the greatest by effective time, then index   what was in effect at the asked instant
-`earliest`  the least by effective time, then index      ends, withdrawals, the first change after
+`earliest`  the least by effective time, then index      withdrawals, the first change after
 `first`     the least by index                           asset versions, which never change
-=========== ============================================ ==========================================
+`ended`     every stream, once                           runs, incidents, approvals that are over
+=========== ============================================ =======================================
 
-Greatest and least are associative, commutative and idempotent, so `merged` is too: a fold may be
+Every fact goes to one of these tables and meets at most one other fact about the same thing there:
 split anywhere, run in parallel and be fed an entry twice. Memory grows with what the question is
 about (its slots, its runs, what has ended), not with the log. Who calls sees to it that only known
 entries come in; `folded` sees to it that only those in effect count.
@@ -70,11 +71,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The three tables. A value: nobody changes a `Facts` after it was returned."""
+    """The tables. A value: nobody changes a `Facts` after it was returned."""
 
     latest: dict[Key, Fact] = field(default_factory=dict)
     earliest: dict[Key, Fact] = field(default_factory=dict)
     first: dict[Key, Fact] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
 
 
 def folded(
@@ -97,6 +99,7 @@ def merged(left: Facts, right: Facts) -> Facts:
         latest=_joined(left.latest, right.latest, max),
         earliest=_joined(left.earliest, right.earliest, min),
         first=_joined(left.first, right.first, _first),
+        ended=left.ended | right.ended,
     )
 
 
@@ -204,10 +207,10 @@ class _Folder:
         kind = ENDS[family_of(row[4])]
         fact = self._in_effect(row, kind)
         if fact is not None:
-            self._keep_earliest((kind, subject_of(fact)), fact._replace(data={}))
+            self.facts.ended.add(fact.stream)
 
     def _in_effect(self, row: Row, kind: str) -> Fact | None:
-        fact = fact_of(row)
+        fact = fact_of(row) if row[3].startswith(f"{kind}/") else None
         if fact is None:
             return None
         if kind == "approval":  # a binding may name it as its cause, in effect or not

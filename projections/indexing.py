@@ -38,7 +38,7 @@ BEFORE: Final = -1
 ALL_CHANGES: Final = ("change", "")
 NO_CHANGE: Final = (-(1 << 62), -1)
 
-Adder = Callable[["Row", Fact], None]
+Adder = Callable[[Fact], None]
 
 
 def bucket_of(duration: int) -> int:
@@ -87,7 +87,7 @@ class Batch:
             elif (add := self._adders.get(family)) is not None:
                 fact = fact_of(row)
                 if fact is not None:
-                    add(row, fact)
+                    add(fact)
         for name, values in self._pending.items():
             self._connection.executemany(self._sql[name], values)
 
@@ -137,18 +137,24 @@ class Batch:
 
     # --- what begins and ends ------------------------------------------------------------------
 
-    def _start(self, row: Row, fact: Fact) -> None:
+    def _start(self, fact: Fact) -> None:
+        kind = STARTS[family_of(fact.type)]
+        if not fact.stream.startswith(f"{kind}/"):
+            return
         subject = self._name(fact.stream)
         audience = audience_of(fact.data.get("pipeline"), fact.data.get("stage"))
         end = self._one("first_end", subject)
         buckets = (OPEN, OPEN) if end is None else _buckets(fact.entry, fact.effective_at, end)
         values = (fact.entry, self._name(audience), subject, fact.effective_at, *buckets)
         self._connection.execute(self._sql["add_span"], values)
-        if STARTS[family_of(fact.type)] == "run":
+        if kind == "run":
             self._add_run_assets(subject, 0, "inputs", fact)
 
-    def _end(self, row: Row, fact: Fact) -> None:
+    def _end(self, fact: Fact) -> None:
         """The first end recorded closes the spans of its subject; later ones are only kept."""
+        kind = ENDS[family_of(fact.type)]
+        if not fact.stream.startswith(f"{kind}/"):
+            return
         subject = self._name(fact.stream)
         end = (fact.entry, fact.effective_at)
         if self._one("first_end", subject) is None:
@@ -156,7 +162,7 @@ class Batch:
                 buckets = _buckets(entry, effective_at, end)
                 self._connection.execute(self._sql["close_span"], (*buckets, entry))
         self._connection.execute(self._sql["add_end"], (subject, *end))
-        if ENDS[family_of(fact.type)] == "run":
+        if kind == "run":
             self._add_run_assets(subject, 1, "outputs", fact)
 
     def _add_run_assets(self, run: int, role: int, field: str, fact: Fact) -> None:
@@ -165,7 +171,7 @@ class Batch:
 
     # --- asset versions ------------------------------------------------------------------------
 
-    def _record(self, row: Row, fact: Fact) -> None:
+    def _record(self, fact: Fact) -> None:
         ref = recorded_ref(fact)
         if ref is None:
             return
@@ -174,7 +180,7 @@ class Batch:
         for parent in words(fact.data.get("parents")):
             self._later("add_parent", child, self._name(parent), fact.entry, fact.effective_at)
 
-    def _withdraw(self, row: Row, fact: Fact) -> None:
+    def _withdraw(self, fact: Fact) -> None:
         self._later("add_withdrawal", self._name(withdrawn_ref(fact)), fact.entry)
 
     # --- SQL -----------------------------------------------------------------------------------

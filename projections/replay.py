@@ -15,7 +15,7 @@ of rows come and go; what remains belongs to the question (docs/spec/projections
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from ledger.chain import ChainChecker
@@ -24,7 +24,7 @@ from ledger.errors import IncompleteError, TamperError
 from ledger.merkle import Frontier, check_consistency
 from projections.at import position
 from projections.facts import pipeline_stream
-from projections.fold import Facts, Question, bound_refs, folded, merged
+from projections.fold import Facts, Question, bound_refs, folded
 from projections.state import State, state_of, unknown_pipeline
 
 if TYPE_CHECKING:
@@ -62,13 +62,9 @@ def replayed(
     scope = pipeline_stream(pipeline, stage)
     wanted = _refs_to_expect(reader, question, where)
     batches = _verified(reader, where.basis) if verified else _batches(reader, 0, where.basis)
-    facts, known_here = Facts(), False
-    for batch in batches:
-        known_here = known_here or any(row[3] == scope for row in batch)
-        facts = merged(facts, folded(question, _known(batch, where.known), wanted=wanted))
-        if progress is not None:
-            progress(batch[-1].index + 1, where.basis)
-    if not known_here:
+    seen = _Seen(scope, where, progress)
+    facts = folded(question, chain.from_iterable(map(seen.known, batches)), wanted=wanted)
+    if not seen.scope_there:
         raise unknown_pipeline(pipeline, stage, _pipelines(reader))
     _check_expected(bound_refs(facts), wanted, scope)
     return state_of(facts, question, where, reader.basis(where.basis))
@@ -100,8 +96,22 @@ def _check_expected(found: set[str], expected: set[str], scope: str) -> None:
         )
 
 
-def _known(batch: list[Row], known: int) -> list[Row]:
-    return batch if batch[-1].index < known else [row for row in batch if row.index < known]
+class _Seen:
+    """What passes by on the way to the fold: is the pipeline there at all, and how far are we?"""
+
+    def __init__(self, scope: str, where: Position, progress: Progress | None) -> None:
+        self.scope_there = False
+        self._scope = scope
+        self._where = where
+        self._progress = progress
+
+    def known(self, batch: list[Row]) -> list[Row]:
+        """The rows of a batch that were known at the asked position."""
+        self.scope_there = self.scope_there or any(row[3] == self._scope for row in batch)
+        if self._progress is not None:
+            self._progress(batch[-1].index + 1, self._where.basis)
+        known = self._where.known
+        return batch if batch[-1].index < known else [row for row in batch if row.index < known]
 
 
 def _pipelines(reader: Reader) -> list[tuple[str, str]]:

@@ -397,8 +397,8 @@ def _still_open(facts: Facts, kind: str) -> tuple[Open, ...]:
     """What began by the asked instant and is not known to have ended by then; oldest first."""
     begun = [
         fact
-        for (part, name), fact in facts.latest.items()
-        if part == kind and (kind, name) not in facts.earliest
+        for (part, _), fact in facts.latest.items()
+        if part == kind and fact.stream not in facts.ended
     ]
     return tuple(
         Open(what=kind, id=subject_of(fact), since=_since(fact), by=fact.actor, data=fact.data)
