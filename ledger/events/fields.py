@@ -101,7 +101,10 @@ FAST, SLOW, NUMBER = "\0fast", "\0slow", "\0number"  # labels in errors; no fiel
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A string: accepted by the compiled pattern `fast`, or by `check`, which raises ValueError."""
+    """A string: accepted by the compiled pattern `fast`, or by `check`, which raises ValueError.
+
+    Where the pattern says it all, `check` is a function that only refuses.
+    """
 
     fast: str
     check: Callable[[str], object]
@@ -170,12 +173,8 @@ def _check_version(text: str) -> None:
         raise ValueError('a version must not hold "@": it begins after the last one')
 
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,63}", re.ASCII)
-
-
-def _check_word(text: str) -> None:
-    if not _WORD.fullmatch(text):
-        raise ValueError("must be a word: a letter, then at most 63 of A-Z a-z 0-9 _ . + -")
+def _refuse_word(text: str) -> None:
+    raise ValueError("must be a word: a letter, then at most 63 of A-Z a-z 0-9 _ . + -")
 
 
 _EMAIL = re.compile(r"[^\s@:]+@[^\s@]+\.[^\s@]+")
@@ -202,7 +201,7 @@ Name = Annotated[str, _Text(f"^{_ASCII_NAME}$", _check_trimmed_name), Words("nam
 Stage = Annotated[str, _Text(f"^{_ASCII_WITHOUT_AT}$", _check_stage), Words("name without @")]
 Version = Annotated[str, _Text(f"^{_ASCII_WITHOUT_AT}$", _check_version), Words("name without @")]
 Kind = Annotated[str, _Text(f"^{_ASCII_KIND}$", check_kind), Words("kind")]
-Word = Annotated[str, _Text("^[A-Za-z][A-Za-z0-9_.+-]{0,63}$", _check_word), Words("word")]
+Word = Annotated[str, _Text("^[A-Za-z][A-Za-z0-9_.+-]{0,63}$", _refuse_word), Words("word")]
 AssetRef = Annotated[
     str,
     _Text(f"^{_ASCII_KIND}/{_ASCII_NAME}@{_ASCII_WITHOUT_AT}$", split_asset_ref),
@@ -235,12 +234,8 @@ def _check_digest(text: str) -> None:
         raise ValueError(f"a digest has 32 to 512 hex digits, this one {len(digits)}")
 
 
-_VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}")
-
-
-def _check_vkey(text: str) -> None:
-    if not _VKEY.fullmatch(text):
-        raise ValueError("must be a verifier key: <name>+<8 hex digits>+<base64>")
+def _refuse_vkey(text: str) -> None:
+    raise ValueError("must be a verifier key: <name>+<8 hex digits>+<base64>")
 
 
 _EASY_TIME = (  # days 29 to 31, other spellings and mistakes are for the careful reader
@@ -248,10 +243,12 @@ _EASY_TIME = (  # days 29 to 31, other spellings and mistakes are for the carefu
     "T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?Z$"
 )
 
+_VKEY = r"^[^\s+]+[+][0-9a-f]{8}[+][A-Za-z0-9+/]+={0,2}$"
+
 Digest = Annotated[str, _Text("^sha256:[0-9a-f]{64}$", _check_digest), Words("digest")]
 Root = Digest
 Time = Annotated[str, _Text(_EASY_TIME, parse_rfc3339), Words("time")]
-Vkey = Annotated[str, _Text("^$", _check_vkey), Words("verifier key")]
+Vkey = Annotated[str, _Text(_VKEY, _refuse_vkey), Words("verifier key")]
 
 
 # ------------------------------------------------------------------------------------ numbers, text

@@ -66,7 +66,7 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> None:
     value[path[-1]] = new
 
 
-NASTY = (
+NASTY: tuple[Any, ...] = (
     None,
     True,
     -1,

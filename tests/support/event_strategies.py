@@ -5,7 +5,7 @@
     @given(event_data(BindingChanged))
     def test_…(data): draft((BindingChanged.TYPE, data), …)
 
-A type's `Words` name its strategy; the few classes whose rules go over several fields have a repair.
+A type's `Words` name its strategy; classes whose rules go over several fields have a repair.
 """
 
 from __future__ import annotations

@@ -166,14 +166,28 @@ def test_slots_form_an_order(slots: list[Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "changed", "where"),
     [
-        ("monitoring.observed/1", {"window": {"from": "2026-11-21T06:00:00+01:00", "to": "2026-11-21T05:00:00Z"}}, "/window/to"),
-        ("evaluation.recorded/1", {"metrics": {"m": {"value": 1, "n": 2, "interval": [2, 1]}}}, "/metrics/m/interval"),
+        (
+            "monitoring.observed/1",
+            {"window": {"from": "2026-11-21T06:00:00+01:00", "to": "2026-11-21T05:00:00Z"}},
+            "/window/to",
+        ),
+        (
+            "evaluation.recorded/1",
+            {"metrics": {"m": {"value": 1, "n": 2, "interval": [2, 1]}}},
+            "/metrics/m/interval",
+        ),
         ("evaluation.recorded/1", {"metrics": {"m": {"value": 1}}}, "/metrics/m/n"),
         ("tag.set/1", {"index": None, "state_digest": None}, "/index"),
         ("binding.removed/1", {"asset_version": "model/other@1"}, "/previous"),
         ("payload.redacted/1", {"indexes": []}, "/indexes"),
         ("ledger.opened/1", {"keys": []}, "/keys"),
         ("ledger.opened/1", {"keys": ["not a key"]}, "/keys/0"),
+        ("ledger.opened/1", {"keys": [""]}, "/keys/0"),
+        (
+            "evaluation.recorded/1",
+            {"metrics": {"value": {"value": 1, "n": 2, "m": 3}}},
+            "/metrics/value/m",
+        ),
         ("access.granted/1", {"principal": "user:anna@example.com"}, "/principal"),
         ("access.granted/1", {"principal": "Anna"}, "/principal"),
         ("rollback.step.started/1", {"attempt": 0}, "/attempt"),
@@ -184,7 +198,7 @@ def test_slots_form_an_order(slots: list[Any], words: str) -> None:
         ("asset.version.recorded/1", {"metadata": [1]}, "/metadata"),
         ("run.finished/1", {"status": "not ok"}, "/status"),
     ],
-)  # fmt: skip
+)
 def test_rules_point_to_their_field(name: str, changed: dict[str, Any], where: str) -> None:
     with pytest.raises(MalformedError) as caught:
         parse_event(name, data_of(name, **changed))
@@ -234,3 +248,12 @@ def test_a_metadata_of_an_event_is_not_that_of_its_maker() -> None:
     )
     metadata["rows"] = 2
     assert event.metadata == {"rows": 1}
+
+
+def test_the_digest_of_a_plan_covers_what_is_decided_about() -> None:
+    example = event_class("rollback.planned/1").EXAMPLE
+    plan: Any = parse_event("rollback.planned/1", example)
+    same: Any = parse_event("rollback.planned/1", {**example, "reason": "said twice", "slots": []})
+    other: Any = parse_event("rollback.planned/1", {**example, "steps": []})
+    assert plan.content_digest() == same.content_digest()
+    assert plan.content_digest() != other.content_digest()

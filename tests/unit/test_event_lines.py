@@ -1,4 +1,4 @@
-"""What `asof record` reads: one event or JSON lines, with errors that name the line and the place."""
+"""What `asof record` reads: one event or JSON lines; errors name the line and the place."""
 
 from __future__ import annotations
 
@@ -68,11 +68,29 @@ def test_a_null_beside_the_data_is_none() -> None:
         (line(effective_at="2027-01-01T00:00:00Z"), "/effective_at", "in the future"),
         (line(effective_at="yesterday"), "/effective_at", "RFC 3339"),
         (line(effective_at=7), "/effective_at", "string"),
-        (line(data={"text": "x", "effective_at": "2027-01-01T00:00:00Z"}), "/data/effective_at", "future"),
-        (line(effective_at="2025-01-01T00:00:00Z", data={"text": "x", "effective_at": "2025-01-01T00:00:01Z"}),
-         "/effective_at", "give one"),
-        (line(type="tag.set/1", stream="tag/a", data={"tag": "a"}), "/data/index", "needs an index"),
-        (b'{"type":"note.added/1","stream":"note/x","data":{"text":"a","text":"b"}}', "/data/text", "twice"),
+        (
+            line(data={"text": "x", "effective_at": "2027-01-01T00:00:00Z"}),
+            "/data/effective_at",
+            "future",
+        ),
+        (
+            line(
+                effective_at="2025-01-01T00:00:00Z",
+                data={"text": "x", "effective_at": "2025-01-01T00:00:01Z"},
+            ),
+            "/effective_at",
+            "give one",
+        ),
+        (
+            line(type="tag.set/1", stream="tag/a", data={"tag": "a"}),
+            "/data/index",
+            "needs an index",
+        ),
+        (
+            b'{"type":"note.added/1","stream":"note/x","data":{"text":"a","text":"b"}}',
+            "/data/text",
+            "twice",
+        ),
         (b'{"type":"note.added/1","stream":"note/x","data":{"text":NaN}}', "/data/text", "NaN"),
         (line() + b"\n" + line(data={"txt": "x"}), "line 2 /data/text", "is missing"),
         (line() + b"\n\n[1]", "line 3", "expected a JSON object"),
@@ -81,7 +99,7 @@ def test_a_null_beside_the_data_is_none() -> None:
         (line() + line(), "", "not JSON"),
         (line(data={"text": "x" * (4 << 20)}), "", "bytes of JSON"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_line_and_the_place(text: bytes, where: str, words: str) -> None:
     with pytest.raises(MalformedError, match=words) as caught:
         parse_drafts(text, "user:7", NOW)

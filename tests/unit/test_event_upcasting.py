@@ -86,7 +86,7 @@ def test_a_version_whose_class_is_gone_is_read_but_not_written() -> None:
     classes = [cls for cls in EVENT_TYPES.values() if cls.TYPE != "note.added/1"]
     later = type(REGISTRY)([*classes, NoteAdded2, NoteAdded3], STEPS)
     assert isinstance(read_event("note.added/1", {"text": "x"}, registry=later), NoteAdded3)
-    with pytest.raises(UnknownEventError, match="write note.added/3"):
+    with pytest.raises(UnknownEventError, match=r"write note\.added/3"):
         draft(
             ("note.added/1", {"text": "x"}),
             stream="note/x",

@@ -68,6 +68,12 @@ def test_the_refusal_points_to_the_place_and_does_not_repeat_the_value() -> None
     assert "hunter2" not in str(caught_error.value)
 
 
+def test_words_after_a_colon_are_prose_and_the_search_goes_on() -> None:
+    refuse_secrets({"text": "password: somebodyknows, secret: nobodydoes"})
+    with pytest.raises(MalformedError, match="a password in text"):
+        refuse_secrets({"text": "secret: nobodydoes, password=hunter2!"})
+
+
 def test_nothing_is_refused_where_nothing_is() -> None:
     refuse_secrets({"text": "go", "numbers": [1, 2.5, None, True], "token_count": 7})
 
