@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from api.asking import asset_version
 from ledger.asset_ref import split_asset_ref
 from ledger.canonical import canonical_digest
 from ledger.errors import ConflictError, NotFoundError
@@ -88,6 +89,7 @@ def bind(
     now: int,
 ) -> Change:
     """Bind a recorded version. Raises NotFoundError for one that no entry records."""
+    ref = asset_version(rooms, ref)
     if _recorded(rooms, ref) is None:
         raise NotFoundError(f"no entry records {ref}, so it cannot be bound")
     held = _held(rooms, pipeline, stage, slot, now=now)

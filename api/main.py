@@ -19,12 +19,13 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from api import __version__
 from api.hints import hinted
 from api.settings import Settings, environment
-from ledger.errors import AsofError, NotFoundError
+from ledger.clock import system_clock
+from ledger.errors import AsofError, MalformedError, NotFoundError
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, has_signing_key, load_key, load_vkey
 from ledger.note import Signer, format_vkey
@@ -32,11 +33,13 @@ from ledger.opening import Ledger, create_ledger, keys_folder, open_ledger, sqli
 
 if TYPE_CHECKING:
     from connectors.connector import AssetVersion, Connector
+    from connectors.saga import Saga
+    from ledger.lifecycle.rollbacks import Rollbacks
     from ledger.reader import Reader
     from ledger.writer import Writer
     from projections.at import Moment
     from projections.index import Index
-    from projections.state import State
+    from projections.state import Binding, State
 
 __all__ = ["GENERATOR", "Rooms", "create", "describe_keys", "index_of", "keys_of", "objects_of"]
 
@@ -49,6 +52,7 @@ class Tell(Protocol):
     def __call__(self, done: int, total: int | None = None, /) -> None: ...
 
 
+Answer = TypeVar("Answer")
 Watch = Callable[[str], AbstractContextManager[Tell]]
 
 
@@ -161,8 +165,10 @@ class Rooms:
         """
         from projections.state import state
 
-        try:
-            return state(
+        return self.nearest(
+            pipeline,
+            stage,
+            lambda: state(
                 self.reader,
                 self.index,
                 pipeline,
@@ -171,7 +177,38 @@ class Rooms:
                 known_at=known_at,
                 basis=basis,
                 now=now,
+            ),
+        )
+
+    def replayed(
+        self,
+        pipeline: str,
+        stage: str,
+        *,
+        at: Moment | None,
+        known_at: Moment | None,
+        basis: int | None,
+        now: int,
+    ) -> State:
+        """The state from the entries alone, each of them verified on the way."""
+        from projections.replay import replayed
+
+        with self._watch("Replaying") as tell:
+            return replayed(
+                self.reader,
+                pipeline,
+                stage,
+                at=at,
+                known_at=known_at,
+                basis=basis,
+                now=now,
+                progress=tell,
             )
+
+    def nearest(self, pipeline: str, stage: str, question: Callable[[], Answer]) -> Answer:
+        """Ask; where there is no such pipeline, the error carries the command with the nearest."""
+        try:
+            return question()
         except NotFoundError as error:
             raise self._nearest(error, pipeline, stage) from None
 
@@ -215,6 +252,49 @@ class Rooms:
                 f"{system} shows {len(seen)} things at {target!r}, one was expected"
             )
         return seen[0].asset
+
+    # --- going back ----------------------------------------------------------------------------
+
+    def availability(self, system: str, bound: Binding) -> str:
+        """Whether what a slot held can still be restored, looked at now; `unknown` where nobody
+        can.
+        """
+        from connectors.connector import AssetVersion
+
+        try:
+            version = AssetVersion.from_event_data(bound.record)
+            with self._watch(f"Looking at {bound.asset_version}") as tell:
+                return self.connector(system, progress=tell).available(version).status
+        except (MalformedError, NotFoundError):
+            return "unknown"
+
+    def idempotency(self, system: str, otherwise: str) -> str:
+        """Of which class a restore in this system is; `otherwise` where there is no connector."""
+        try:
+            return self.connector(system).idempotency
+        except NotFoundError:
+            return otherwise
+
+    def rollbacks(self, actor: str) -> Rollbacks:
+        """The rollbacks of this ledger; to save one the ledger must be open for writing."""
+        from ledger.lifecycle.rollbacks import Rollbacks
+
+        writer = cast("Writer", self.ledger.open_writer)  # None only where nothing will be saved
+        return Rollbacks(writer, self.reader, actor=actor, clock=system_clock)
+
+    def saga(self, actor: str, point: Callable[[str], None]) -> Saga:
+        """The executor of plans; one at a time on this machine, whoever starts it."""
+        from connectors.claim import claim_in
+        from connectors.saga import Saga
+
+        return Saga(
+            rollbacks=self.rollbacks(actor),
+            connectors=self.connector,
+            actor=actor,
+            clock=system_clock,
+            claim=claim_in(keys_of(self.settings)),
+            point=point,
+        )
 
 
 def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, Any]:

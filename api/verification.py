@@ -58,7 +58,7 @@ def verify(
         guard=guard,
         workers=workers or _workers(settings, target),
         progress=progress,
-        receipt=None if receipt is None else receipt.read_bytes().rstrip(b"\n"),
+        receipt=None if receipt is None else receipt.read_bytes(),
         against=None if against is None else against.read_bytes(),
         now=now,
     )

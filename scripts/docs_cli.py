@@ -38,7 +38,7 @@ $ asof state --pipeline forecast --stage production --at '2h ago'
 3. The global options `--store`, `--output`, `--quiet` and, for commands that write, `--actor` are accepted
    before and after the sub-command; the last one wins. An option wins over the environment.
 4. Every time is printed in UTC with its offset, cut to whole seconds in tables and exact in JSON and CSV. Every
-   time that is read must have an offset. `--from A --to B` means: from A on, and before B.
+   time that is read must have an offset. `--from A --to B` includes both ends.
 5. An error is one line that says what and where, and one that says what to try.
    Text from the ledger is shown with control and direction characters written out (`\\x1b`, `\\u202e`).
 6. `asof --install-completion` teaches the shell (bash, zsh, fish, PowerShell) the commands and options.

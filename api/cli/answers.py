@@ -8,11 +8,20 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.cli.output import Column, pairs
-from api.cli.terminal import Ink
-from api.cli.words import digest_text, time_of, version_text
+from api.cli.output import Column, pairs, table_lines
+from api.cli.state_view import basis_text, mode_text
+from api.cli.terminal import Ink, plain
+from api.cli.words import digest_text, short_text, time_of, version_text
 
-__all__ = ["LOG_COLUMNS", "entry_lines", "entry_sentence"]
+__all__ = [
+    "HISTORY_COLUMNS",
+    "LOG_COLUMNS",
+    "entry_lines",
+    "entry_sentence",
+    "impact_lines",
+    "impact_rows",
+    "lineage_lines",
+]
 
 Record = Mapping[str, Any]
 
@@ -39,8 +48,7 @@ def _fields_text(data: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return short_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _bound(data: Mapping[str, Any]) -> str:
@@ -80,12 +88,34 @@ def _tag(data: Mapping[str, Any]) -> str:
     return f"{data.get('tag')} = index:{data.get('index')}" if data.get("index") is not None else ""
 
 
+def _opened(data: Mapping[str, Any]) -> str:
+    return f"the ledger {data.get('origin')} begins"
+
+
+def _planned(data: Mapping[str, Any]) -> str:
+    steps = data.get("steps") or []
+    return f"{len(steps)} steps for {data.get('pipeline')} {data.get('stage')}"
+
+
+def _step(data: Mapping[str, Any]) -> str:
+    return f"step {data.get('step')} {data.get('outcome') or 'begins'}"
+
+
+def _completed(data: Mapping[str, Any]) -> str:
+    return f"the state is {digest_text(data.get('state_digest'))} again"
+
+
 _SENTENCES = {
     "asset.version.recorded": _recorded,
     "binding.changed": _bound,
     "binding.removed": _removed,
+    "ledger.opened": _opened,
     "note.added": lambda data: _short(str(data.get("text"))),
     "run.started": _run_started,
+    "rollback.completed": _completed,
+    "rollback.planned": _planned,
+    "rollback.step.finished": _step,
+    "rollback.step.started": _step,
     "run.finished": _run_finished,
     "tag.set": _tag,
     "traffic.changed": _traffic,
@@ -135,3 +165,113 @@ def entry_lines(record: Record, ink: Ink) -> Iterator[str]:
         yield from pairs(fields, ink)
         yield ""
     yield from pairs([("leaf hash", record["leaf_hash"]), ("prev", record["prev"])], ink)
+
+
+# --- histories, lineages, impacts --------------------------------------------------------------
+
+
+def _holds(record: Record) -> str:
+    if record["shares"] is not None:
+        told = [f"{percent:g} % {version_text(ref)}" for ref, percent in record["shares"].items()]
+        return ", ".join(told) or "nothing serves"
+    if record["asset_version"] is not None:
+        return version_text(record["asset_version"])
+    return "nothing" if record["slot"] is not None else "(definition)"
+
+
+HISTORY_COLUMNS = (
+    Column(
+        "effective_at", lambda r: r["effective_at"], "SINCE", lambda r: time_of(r["effective_at"])
+    ),
+    Column("index", lambda r: r["index"], "ENTRY", right=True),
+    Column(
+        "slot", lambda r: r["slot"], "SLOT", lambda r: r["slot"] or "traffic" * bool(r["shares"])
+    ),
+    Column("asset_version", lambda r: r["asset_version"], "HOLDS", _holds),
+    Column("shares", lambda r: _json_text(r["shares"])),
+    Column("type", lambda r: r["type"]),
+    Column("actor", lambda r: r["actor"], "BY"),
+    Column(
+        "recorded_at",
+        lambda r: r["recorded_at"],
+        "RECORDED",
+        lambda r: f"late, {time_of(r['recorded_at'])}" if r["late"] else "",
+    ),
+    Column("late", lambda r: r["late"]),
+    Column("reason", lambda r: r["reason"], "REASON"),
+)
+
+
+def lineage_lines(answer: Record, ink: Ink) -> Iterator[str]:
+    """A lineage as two lists: above it what it was made from, below what was made from it."""
+    yield ink.bold(plain(answer["asset_version"]))
+    yield ink.dim(mode_text(answer["mode"]))
+    yield ""
+    if not answer["edges"]:
+        yield "nothing is known that it was made from, or that was made from it"
+    else:
+        rows = [
+            (
+                version_text(edge["child"]),
+                version_text(edge["parent"]),
+                _how(edge),
+                str(edge["index"]),
+            )
+            for edge in answer["edges"]
+        ]
+        yield from table_lines(
+            ("VERSION", "MADE FROM", "HOW", "ENTRY"), rows, ink, right=(False, False, False, True)
+        )
+    yield ""
+    told = [("cut", answer["truncated"])] if answer["truncated"] else []
+    yield from pairs([*told, ("basis", basis_text(answer["basis"]))], ink)
+
+
+def _how(edge: Record) -> str:
+    return f"run {edge['run']}" if edge["run"] else "as recorded"
+
+
+def impact_rows(answer: Record) -> Iterator[dict[str, Any]]:
+    """One row a version, a run, a binding and a share: the CSV of an impact."""
+    for ref in answer["versions"]:
+        yield {"what": "made from it", "asset_version": ref}
+    for what in ("runs", "bound", "served"):
+        for item in answer[what]:
+            yield {"what": {"runs": "run"}.get(what, what)} | item
+
+
+def impact_lines(answer: Record, ink: Ink) -> Iterator[str]:
+    """What stood on a version: versions, then where and when they were bound and served."""
+    yield ink.bold(plain(answer["asset_version"]))
+    yield ink.dim(mode_text(answer["mode"]))
+    yield ""
+    if not (answer["versions"] or answer["runs"] or answer["bound"] or answer["served"]):
+        yield "nothing was made from it, and it was bound nowhere"
+        yield ""
+    rows = [("made from it", version_text(ref)) for ref in answer["versions"]]
+    rows += [(_role(run), _run_text(run)) for run in answer["runs"]]
+    rows += [("bound", f"{_place(use)} {use['slot']} {_span(use)}") for use in answer["bound"]]
+    rows += [("served", f"{_place(use)} {_share(use)} {_span(use)}") for use in answer["served"]]
+    rows += [("cut", answer["truncated"])] if answer["truncated"] else []
+    yield from pairs([*rows, ("basis", basis_text(answer["basis"]))], ink)
+
+
+def _role(run: Record) -> str:
+    return "read by" if run["role"] == "input" else "made by"
+
+
+def _run_text(run: Record) -> str:
+    return f"{run['run']} ({version_text(run['asset_version'])}, entry {run['index']})"
+
+
+def _place(use: Record) -> str:
+    return f"{version_text(use['asset_version'])} in {use['pipeline']} {use['stage']}"
+
+
+def _share(use: Record) -> str:
+    return f"{use['percent']:g} %" + (" in the shadow" if use["shadow"] else "")
+
+
+def _span(use: Record) -> str:
+    until = f"to {time_of(use['to'])}" if use["to"] else "until now"
+    return f"from {time_of(use['from'])} {until} (entry {use['index']})"

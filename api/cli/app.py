@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from api import __version__
-from api.cli import evidence, keeping, questions, recording
+from api.cli import evidence, keeping, questions, recording, rollback
 from api.cli.command import Group, group, new_app
 from api.cli.terminal import plain
 
@@ -83,7 +83,7 @@ group(
         )
     ],
 )
-for part in (recording, questions, evidence, keeping):
+for part in (recording, questions, evidence, rollback, keeping):
     part.register(app)
 
 

@@ -84,7 +84,7 @@ FromOption = Annotated[
 ]
 ToOption = Annotated[
     str | None,
-    typer.Option("--to", metavar="WHEN", help="Until then (not included).", show_default=False),
+    typer.Option("--to", metavar="WHEN", help="Until then (included).", show_default=False),
 ]
 ReasonOption = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why.", show_default=False)

@@ -81,10 +81,17 @@ class Output:
         self._stream.flush()
 
     def records(
-        self, records: Iterable[Record], columns: Sequence[Column], *, empty: str = ""
+        self,
+        records: Iterable[Record],
+        columns: Sequence[Column],
+        *,
+        empty: str = "",
+        live: bool = False,
     ) -> int:
-        """Print many records as they come; return how many. People are told `empty` if none."""
-        counted = _Counted(records)
+        """Print many records; return how many. `empty` is said to people if there are none.
+
+        `live` records come slowly, and each is shown at once."""
+        counted = _Counted(self._flushed(records) if live else records)
         if self.form == "json":
             self._json_array(counted)
         elif self.form == "jsonl":
@@ -93,7 +100,7 @@ class Output:
         elif self.form == "csv":
             self._csv(counted, columns)
         else:
-            self._table(counted, columns, empty)
+            self._table(counted, columns, empty, 1 if live else _PAGE)
         self._stream.flush()
         return counted.count
 
@@ -104,6 +111,13 @@ class Output:
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
+
+    def _flushed(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records, each printed before the next is waited for."""
+        for record in records:
+            self._stream.flush()
+            yield record
+            self._stream.flush()
 
     def _json_array(self, records: Iterable[Record]) -> None:
         before = "[\n"
@@ -123,13 +137,15 @@ class Output:
             buffer.truncate()
         self._write(buffer.getvalue())
 
-    def _table(self, records: Iterable[Record], columns: Sequence[Column], empty: str) -> None:
+    def _table(
+        self, records: Iterable[Record], columns: Sequence[Column], empty: str, many: int
+    ) -> None:
         shown = [column for column in columns if column.title]
         titles = [column.title for column in shown]
         right = [column.right for column in shown]
         widths = [width(title) for title in titles]
         source, first = iter(records), True
-        while page := list(islice(source, _PAGE)):
+        while page := list(islice(source, many)):
             cells = [[column.shown(record) for column in shown] for record in page]
             widths = [max(w, *(width(row[i]) for row in cells)) for i, w in enumerate(widths)]
             if first:

@@ -1,33 +1,81 @@
-"""Commands that ask: state, diff, log, show, history, lineage, impact. None of them writes to the
-ledger.
-"""
+"""Commands that ask: state, diff, history, log, show, lineage, impact. None of them writes."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.answers import LOG_COLUMNS, entry_lines
+from api.cli.answers import (
+    HISTORY_COLUMNS,
+    LOG_COLUMNS,
+    entry_lines,
+    impact_lines,
+    impact_rows,
+    lineage_lines,
+)
 from api.cli.command import command
+from api.cli.diff_view import DIFF_COLUMNS, diff_lines, diff_rows
 from api.cli.options import (
+    AssetVersionArgument,
     AtOption,
     BasisOption,
+    FromOption,
     KnownAtOption,
+    OptionalPipelineOption,
+    OptionalStageOption,
     PipelineOption,
     StageOption,
+    ToOption,
 )
+from api.cli.output import Column
 from api.cli.session import Session
 from api.cli.state_view import STATE_COLUMNS, state_lines, state_rows
+from ledger.errors import MalformedError
+
+if TYPE_CHECKING:
+    from projections.log import Filter
 
 __all__ = ["register"]
+
+FOLLOW_SECONDS = 0.5
+
+EDGE_COLUMNS = tuple(
+    Column(name, lambda record, name=name: record.get(name))  # type: ignore[misc]
+    for name in ("parent", "child", "run", "index")
+)
+IMPACT_COLUMNS = tuple(
+    Column(name, lambda record, name=name: record.get(name))  # type: ignore[misc]
+    for name in (
+        "what",
+        "asset_version",
+        "pipeline",
+        "stage",
+        "slot",
+        "run",
+        "role",
+        "percent",
+        "shadow",
+        "from",
+        "to",
+        "index",
+    )
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the app."""
     _register_state(app)
+    _register_diff(app)
+    _register_history(app)
+    _register_log(app)
     _register_show(app)
+    _register_lineage(app)
+    _register_impact(app)
 
 
 def _register_state(app: typer.Typer) -> None:
@@ -60,14 +108,17 @@ def _register_state(app: typer.Typer) -> None:
 
         The answer says on which entries it stands; --basis N gives the same answer again later.
         """
-        rooms = session.rooms
-        found = rooms.state(
+        from api.asking import state as asked
+
+        found = asked(
+            session.rooms,
             pipeline,
             stage,
-            at=rooms.moment(at, now=session.now),
-            known_at=rooms.moment(known_at, now=session.now, known=True),
+            at=at,
+            known_at=known_at,
             basis=basis,
             now=session.now,
+            proof=proof,
         )
         answer = found.as_json()
         session.output.answer(
@@ -76,6 +127,199 @@ def _register_state(app: typer.Typer) -> None:
             rows=state_rows(answer),
             columns=STATE_COLUMNS,
         )
+        if proof is not None:
+            session.say(f"replayed from {answer['basis']['tree_size']} entries: the same digest")
+            session.say(f"wrote {proof}; check it with: asof verify {proof}")
+
+
+def _register_diff(app: typer.Typer) -> None:
+    @command(
+        app,
+        "diff",
+        examples=[
+            "asof diff -p forecast -s production --from tag:release-7 --to now",
+            "asof diff -p forecast -s production --from index:41 --to index:57 -o json",
+        ],
+    )
+    def diff(
+        session: Session,
+        pipeline: PipelineOption,
+        stage: StageOption,
+        start: Annotated[
+            str,
+            typer.Option(
+                "--from", metavar="WHEN", show_default=False, help="The state to compare with."
+            ),
+        ],
+        end: Annotated[
+            str | None,
+            typer.Option(
+                "--to", metavar="WHEN", show_default=False, help="The other state (default: now)."
+            ),
+        ] = None,
+        basis: BasisOption = None,
+    ) -> None:
+        """What changed between two states, field by field, and which entries did it."""
+        from api.asking import diff as asked
+
+        found = asked(
+            session.rooms, pipeline, stage, start=start, end=end, basis=basis, now=session.now
+        )
+        answer = found.as_json()
+        session.output.answer(
+            answer,
+            lines=lambda ink: diff_lines(answer, ink),
+            rows=diff_rows(answer),
+            columns=DIFF_COLUMNS,
+        )
+
+
+def _register_history(app: typer.Typer) -> None:
+    @command(
+        app,
+        "history",
+        examples=[
+            "asof history -p forecast -s production",
+            "asof history -p forecast -s production --slot model -o csv",
+        ],
+    )
+    def history(
+        session: Session,
+        pipeline: PipelineOption,
+        stage: StageOption,
+        slot: Annotated[
+            str | None,
+            typer.Option("--slot", metavar="SLOT", show_default=False, help="Only this slot."),
+        ] = None,
+        at: AtOption = None,
+        known_at: KnownAtOption = None,
+        basis: BasisOption = None,
+    ) -> None:
+        """Every change of a pipeline, in the order in which it took effect, oldest first."""
+        from api.asking import history as asked
+
+        changes = asked(
+            session.rooms,
+            pipeline,
+            stage,
+            slot=slot,
+            at=at,
+            known_at=known_at,
+            basis=basis,
+            now=session.now,
+        )
+        session.output.records(
+            (change.as_json() for change in changes), HISTORY_COLUMNS, empty="nothing changed yet"
+        )
+
+
+def _register_log(app: typer.Typer) -> None:
+    @command(
+        app,
+        "log",
+        examples=[
+            "asof log --pipeline forecast --type 'binding.*' --from '7d ago'",
+            "asof log --last 20 --follow",
+        ],
+    )
+    def log(
+        session: Session,
+        pipeline: OptionalPipelineOption = None,
+        stage: OptionalStageOption = None,
+        actor: Annotated[
+            str | None,
+            typer.Option(
+                "--by", metavar="ID", show_default=False, help="Only what this actor recorded."
+            ),
+        ] = None,
+        type: Annotated[
+            str | None,
+            typer.Option(
+                "--type",
+                metavar="TYPE",
+                show_default=False,
+                help="Only this type: binding.changed, 'binding.*', …",
+            ),
+        ] = None,
+        start: FromOption = None,
+        end: ToOption = None,
+        last: Annotated[
+            int | None,
+            typer.Option(
+                "--last",
+                "-n",
+                metavar="N",
+                min=1,
+                show_default=False,
+                help="Only the last N of them.",
+            ),
+        ] = None,
+        follow: Annotated[
+            bool,
+            typer.Option(
+                "--follow", "-f", show_default=False, help="Go on as entries are recorded."
+            ),
+        ] = False,
+    ) -> None:
+        """The entries, oldest first, as the ledger recorded them."""
+        from projections.log import Filter
+
+        rooms = session.rooms
+        wanted = Filter(
+            pipeline=pipeline,
+            stage=stage,
+            actor=actor,
+            type=type,
+            start=rooms.moment(start, now=session.now),
+            end=rooms.moment(end, now=session.now),
+        )
+        if follow and session.output.form == "json":
+            raise MalformedError("--follow has no end, so it cannot be one JSON text: use -o jsonl")
+        records = _followed(session, wanted, last) if follow else _logged(session, wanted, last)
+        session.output.records(
+            records, LOG_COLUMNS, empty=_no_entry(wanted, pipeline, stage), live=follow
+        )
+
+
+def _logged(session: Session, wanted: Filter, last: int | None) -> Iterable[dict[str, Any]]:
+    from projections.log import log
+
+    records = (record.as_json() for record in log(session.rooms.reader, wanted))
+    return records if last is None else deque(records, last)
+
+
+def _followed(session: Session, wanted: Filter, last: int | None) -> Iterator[dict[str, Any]]:
+    """What is there, then what comes, until somebody presses Ctrl-C."""
+    from projections.log import log
+
+    held: deque[dict[str, Any]] | None = None if last is None else deque(maxlen=last)
+    ready: list[dict[str, Any]] = []
+
+    def wait() -> bool:
+        nonlocal held
+        if held is not None:
+            ready.extend(held)
+            held = None
+        time.sleep(FOLLOW_SECONDS)
+        return True
+
+    for record in log(session.rooms.reader, wanted, wait=wait):
+        yield from ready
+        ready.clear()
+        if held is None:
+            yield record.as_json()
+        else:
+            held.append(record.as_json())
+
+
+def _no_entry(wanted: Filter, pipeline: str | None, stage: str | None) -> str:
+    told = [f"pipeline {pipeline}"] * bool(pipeline) + [f"stage {stage}"] * bool(stage)
+    told += [f"type {wanted.type}"] * bool(wanted.type) + [f"by {wanted.actor}"] * bool(
+        wanted.actor
+    )
+    told += [f"from {wanted.start.text}"] if wanted.start else []
+    told += [f"to {wanted.end.text}, included"] if wanted.end else []
+    return f"no entry matches: {', '.join(told)}\ntry: asof log --last 20"
 
 
 def _register_show(app: typer.Typer) -> None:
@@ -88,4 +332,83 @@ def _register_show(app: typer.Typer) -> None:
         record = session.rooms.reader.entry(index).as_json()
         session.output.answer(
             record, lines=lambda ink: entry_lines(record, ink), rows=[record], columns=LOG_COLUMNS
+        )
+
+
+def _register_lineage(app: typer.Typer) -> None:
+    @command(
+        app,
+        "lineage",
+        examples=[
+            "asof lineage model/forecaster@7 --up --depth 3",
+            "asof lineage dataset/orders@2026-11-20 --down --at tag:release-7",
+        ],
+    )
+    def lineage(
+        session: Session,
+        asset_version: AssetVersionArgument,
+        up: Annotated[
+            bool, typer.Option("--up", show_default=False, help="Only what it was made from.")
+        ] = False,
+        down: Annotated[
+            bool, typer.Option("--down", show_default=False, help="Only what was made from it.")
+        ] = False,
+        depth: Annotated[
+            int, typer.Option("--depth", metavar="N", min=1, max=100, help="How many steps.")
+        ] = 1,
+        at: AtOption = None,
+        known_at: KnownAtOption = None,
+        basis: BasisOption = None,
+    ) -> None:
+        """What an asset version was made from, and what was made from it, as of any instant."""
+        from api.asking import lineage as asked
+
+        found = asked(
+            session.rooms,
+            asset_version,
+            up=up,
+            down=down,
+            depth=depth,
+            at=at,
+            known_at=known_at,
+            basis=basis,
+            now=session.now,
+        )
+        answer = found.as_json()
+        session.output.answer(
+            answer,
+            lines=lambda ink: lineage_lines(answer, ink),
+            rows=answer["edges"],
+            columns=EDGE_COLUMNS,
+        )
+
+
+def _register_impact(app: typer.Typer) -> None:
+    @command(
+        app,
+        "impact",
+        examples=[
+            "asof impact dataset/orders@2026-11-20",
+            "asof impact code/forecast@4f2a91c -o json",
+        ],
+    )
+    def impact(
+        session: Session,
+        asset_version: AssetVersionArgument,
+        at: AtOption = None,
+        known_at: KnownAtOption = None,
+        basis: BasisOption = None,
+    ) -> None:
+        """What was made from an asset version, where that was bound and served, and when."""
+        from api.asking import impact as asked
+
+        found = asked(
+            session.rooms, asset_version, at=at, known_at=known_at, basis=basis, now=session.now
+        )
+        answer = found.as_json()
+        session.output.answer(
+            answer,
+            lines=lambda ink: impact_lines(answer, ink),
+            rows=impact_rows(answer),
+            columns=IMPACT_COLUMNS,
         )

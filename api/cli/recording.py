@@ -273,7 +273,7 @@ def _register_bindings(app: typer.Typer) -> None:
             binding.drafts,
             key=idempotency_key,
             receipt=receipt,
-            sentence=f"{slot} is now {asset_version}",
+            sentence=f"{slot} is now {binding.asset_version}",
         )
 
     @command(

@@ -108,6 +108,10 @@ class Session:
         if not self.settings.quiet:
             print(plain(text), file=sys.stderr)  # noqa: T201
 
+    def say_painted(self, line: str) -> None:
+        """A line on the standard error that is safe already, such as one of a table."""
+        print(line, file=sys.stderr)  # noqa: T201
+
     @contextmanager
     def progress(self, title: str) -> Iterator[Tell]:
         """A bar on the standard error if this takes longer than half a second."""

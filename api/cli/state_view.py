@@ -13,7 +13,7 @@ from api.cli.output import Column, pairs, table_lines
 from api.cli.terminal import Ink, plain
 from api.cli.words import digest_text, time_of, version_text
 
-__all__ = ["STATE_COLUMNS", "basis_text", "state_lines", "state_rows"]
+__all__ = ["STATE_COLUMNS", "basis_text", "mode_text", "state_lines", "state_rows"]
 
 Answer = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def state_rows(state: Answer) -> Iterator[dict[str, Any]]:
 def state_lines(state: Answer, ink: Ink) -> Iterator[str]:
     """The lines of the table."""
     yield ink.bold(plain(f"{state['pipeline']} in {state['stage']}"))
-    yield ink.dim(_mode_text(state["mode"]))
+    yield ink.dim(mode_text(state["mode"]))
     yield ""
     if state["bindings"]:
         rows = [_slot_row(slot, held) for slot, held in state["bindings"].items()]
@@ -77,7 +77,7 @@ def state_lines(state: Answer, ink: Ink) -> Iterator[str]:
     yield from pairs(list(_notes(state)), ink)
 
 
-def _mode_text(mode: str) -> str:
+def mode_text(mode: str) -> str:
     """The mode, with its exact instants cut to seconds as everywhere in tables."""
     words = [
         time_of(word.rstrip(",")) + ("," if word.endswith(",") else "") for word in mode.split(" ")

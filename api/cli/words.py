@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count_text", "digest_text", "time_of", "time_text", "version_text"]
+__all__ = ["count_text", "digest_text", "short_text", "time_of", "time_text", "version_text"]
 
 _SHORT = 12  # hexadecimal digits of a digest that a table shows
 _LONG = 32
@@ -43,6 +43,14 @@ def version_text(ref: str) -> str:
     if len(version) < _LONG or not set(version) <= _HEX:
         return ref
     return f"{asset}{at}{version[:_SHORT]}…"
+
+
+def short_text(text: str, most: int = 60) -> str:
+    """Any value in a line of words: digests and commits cut to twelve digits, long text to `most`."""
+    if len(text) >= _LONG and set(text.rpartition(":")[2]) <= _HEX:
+        name, colon, value = text.rpartition(":")
+        return f"{name}{colon}{value[:_SHORT]}…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def count_text(number: int, noun: str, plural: str = "") -> str:

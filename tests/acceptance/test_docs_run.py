@@ -31,16 +31,16 @@ def blocks(text: str) -> Iterator[tuple[int, bool, str]]:
         yield first, found.group(1) is not None, found.group(2)
 
 
-def tested(path: Path) -> list[tuple[int, str]]:
+def marked(path: Path) -> list[tuple[int, str]]:
     text = path.read_text(encoding="utf-8")
-    return [(first, content) for first, marked, content in blocks(text) if marked]
+    return [(first, content) for first, is_marked, content in blocks(text) if is_marked]
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in PAGES if tested(p)], ids=lambda p: str(p.relative_to(CHECKOUT))
+    "path", [p for p in PAGES if marked(p)], ids=lambda p: str(p.relative_to(CHECKOUT))
 )
 def test_marked_blocks_run(path: Path, tmp_path: Path) -> None:
-    for first, content in tested(path):
+    for first, content in marked(path):
         differences = transcript.run(content, tmp_path, first_line=first)
         assert not differences, f"{path.relative_to(CHECKOUT)}, " + "\n".join(differences)
 

@@ -17,7 +17,9 @@
 2. The lines that follow are the standard output; `2> ` lines are the standard error. Output is
 compared
    only as far as it is written: a command without output lines may say what it likes.
-3. `...` inside a line stands for any text; alone on a line, for any lines.
+3. `...` inside a line stands for any text, two spaces or more for any number of them; `...` alone
+on a
+   line stands for any lines.
 4. `? N` is the exit code; 0 where nothing is said.
 5. `! empty` says that the standard output must be empty.
 """
@@ -163,11 +165,16 @@ def mismatch(expected: list[str], found: str) -> list[str]:
         if line.strip() == "...":
             parts.append(r"(?:[^\n]*\n)*?")
         else:
-            pieces = [re.escape(piece) for piece in line.rstrip().split("...")]
+            pieces = [_spaced(piece) for piece in line.rstrip().split("...")]
             parts.append("[^\n]*?".join(pieces) + r"[ \t]*\n")
     if re.fullmatch("".join(parts), found if found.endswith("\n") or not found else found + "\n"):
         return []
     return ["expected:", *(f"  {line}" for line in expected)]
+
+
+def _spaced(text: str) -> str:
+    """A pattern for `text` in which two spaces or more stand for any number of them."""
+    return " +".join(re.escape(piece) for piece in re.split("  +", text))
 
 
 def run(text: str, folder: Path, *, first_line: int = 1) -> list[str]:

@@ -1,0 +1,391 @@
+"""Going back: rollback plan, approve, run, status, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.command import command, group, new_app
+from api.cli.options import PipelineOption, ReasonOption, StageOption, YesOption
+from api.cli.output import Column, pairs, table_lines
+from api.cli.session import Session
+from api.cli.terminal import Ink, plain
+from api.cli.words import count_text, digest_text, version_text
+
+__all__ = ["register"]
+
+_EXIT = {"failed": 8, "parked": 7}
+_TITLES = ("STEP", "SLOT", "FROM", "TO", "SYSTEM", "CLASS", "RESTORABLE", "OUTCOME")
+
+STEP_COLUMNS = tuple(
+    Column(name, lambda record, name=name: record.get(name))  # type: ignore[misc]
+    for name in (
+        "rollback",
+        "status",
+        "order",
+        "slot",
+        "system",
+        "from",
+        "to",
+        "from_digest",
+        "to_digest",
+        "call",
+        "class",
+        "restorable",
+        "risk",
+        "outcome",
+        "observed_digest",
+        "plan_digest",
+    )
+)
+
+LIST_COLUMNS = (
+    Column("rollback", lambda r: r["rollback"], "PLAN"),
+    Column("status", lambda r: r["status"], "STATUS"),
+    Column("pipeline", lambda r: r["pipeline"], "PIPELINE"),
+    Column("stage", lambda r: r["stage"], "STAGE"),
+    Column("steps", lambda r: len(r["steps"]), "STEPS", right=True),
+    Column("requested_by", lambda r: r["requested_by"], "BY"),
+    Column("reason", lambda r: r["reason"], "REASON"),
+    Column("plan_digest", lambda r: r["plan_digest"]),
+)
+
+PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the app."""
+    rollback = new_app(
+        "rollback",
+        "Bring the real systems back to an earlier state, by appending, never by erasing.",
+        examples=[
+            "asof rollback plan -p forecast -s production --to tag:release-7",
+            "asof rollback run 2026-11-21-1",
+        ],
+    )
+    group(rollback)
+    app.add_typer(rollback, name="rollback")
+    _register_plan(rollback)
+    _register_approve(rollback)
+    _register_run(rollback)
+    _register_status(rollback)
+    _register_list(rollback)
+
+
+def _register_plan(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "plan",
+        examples=[
+            "asof rollback plan -p forecast -s production --to tag:release-7 --reason 'biased'",
+            "asof rollback plan -p forecast -s production --to '2h ago' --slot model --dry-run",
+        ],
+        writes=True,
+    )
+    def plan(
+        session: Session,
+        pipeline: PipelineOption,
+        stage: StageOption,
+        to: Annotated[
+            str,
+            typer.Option(
+                "--to",
+                metavar="WHEN",
+                show_default=False,
+                help="Where to: a time, '2h ago', index:N, tag:NAME, run:ID.",
+            ),
+        ],
+        slot: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--slot",
+                metavar="SLOT",
+                show_default=False,
+                help="Only this slot; 'traffic' stands for the traffic (default: all).",
+            ),
+        ] = None,
+        reason: ReasonOption = None,
+        id: Annotated[
+            str | None,
+            typer.Option(
+                "--id",
+                metavar="PLAN",
+                show_default=False,
+                help="The plan's id (default: today's next).",
+            ),
+        ] = None,
+        dry_run: Annotated[
+            bool,
+            typer.Option("--dry-run", show_default=False, help="Only show it; record nothing."),
+        ] = False,
+        approval: Annotated[
+            bool,
+            typer.Option(
+                "--approval/--no-approval", help="Whether somebody must approve it before it runs."
+            ),
+        ] = True,
+        separate_approver: Annotated[
+            bool,
+            typer.Option(
+                "--separate-approver",
+                show_default=False,
+                help="Somebody else than who asks must approve it.",
+            ),
+        ] = False,
+    ) -> None:
+        """What going back would do: the steps in order, and whether each can still be done.
+
+        Every target is looked at now: is it still there, does its digest match? Nothing is changed;
+        the plan is recorded, and its digest is what an approval is about.
+        """
+        from ledger.lifecycle.status import rollback_json
+
+        from api.rolling_back import make_plan, propose
+
+        with session.progress("Looking at every target"):
+            made = make_plan(
+                session.rooms, pipeline, stage, to=to, slots=slot or (), now=session.now
+            )
+        if made.is_empty or dry_run:
+            answer = made.as_json() | {"rollback": None, "status": "proposed"}
+        else:
+            answer = rollback_json(
+                propose(
+                    session.rooms,
+                    made,
+                    rollback_id=id,
+                    actor=session.actor,
+                    reason=reason,
+                    now=session.now,
+                    requires_approval=approval or separate_approver,
+                    separate_approver=separate_approver,
+                )
+            )
+        _show(session, answer, made.target.mode)
+
+
+def _register_approve(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "approve",
+        examples=[
+            "asof rollback approve 2026-11-21-1 --digest sha256:5f2c…",
+            "asof rollback approve 2026-11-21-1 --reason 'reviewed with the model owner'",
+        ],
+        writes=True,
+    )
+    def approve(
+        session: Session,
+        plan: PlanArgument,
+        digest: Annotated[
+            str | None,
+            typer.Option(
+                "--digest",
+                metavar="DIGEST",
+                show_default=False,
+                help="The plan's digest that you looked at (default: shown, and asked about).",
+            ),
+        ] = None,
+        reason: ReasonOption = None,
+        yes: YesOption = False,
+    ) -> None:
+        """Approve exactly this plan. Any change of the plan ends the approval."""
+        from ledger.lifecycle.status import rollback_json
+
+        from api.rolling_back import approve as approved
+        from api.rolling_back import find
+
+        found = find(session.rooms, plan, actor=session.actor)
+        current = found.plan.plan_digest
+        if digest is None:
+            if not yes:
+                _describe(session, rollback_json(found))
+            if not session.confirm(f"Approve the plan {current}?", yes=yes):
+                session.say("nothing was approved")
+                raise typer.Exit(130)
+        done = approved(
+            session.rooms, found, digest=digest or current, actor=session.actor, reason=reason
+        )
+        answer = rollback_json(done)
+        session.output.answer(
+            answer,
+            lines=lambda ink: [f"approved: {plain(plan)}, {answer['plan_digest']}"],
+            rows=_step_rows(answer),
+            columns=STEP_COLUMNS,
+        )
+        session.say(f"next: asof rollback run {plan}")
+
+
+def _register_run(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "run",
+        examples=["asof rollback run 2026-11-21-1", "asof rollback run 2026-11-21-1 --yes -o json"],
+        writes=True,
+    )
+    def run(session: Session, plan: PlanArgument, yes: YesOption = False) -> None:
+        """Do what the plan says, step by step; started again it goes on where it was.
+
+        Before each call the intent is recorded, after it what was read back. completed (exit code
+        0): every digest is the target's. failed (8): it is not, and the difference is said. parked
+        (7): a human must decide.
+        """
+        from ledger.lifecycle.status import rollback_json
+
+        from api.rolling_back import find
+        from api.rolling_back import run as ran
+
+        found = find(session.rooms, plan, actor=session.actor)
+        if not found.over:
+            if not yes:
+                _describe(session, rollback_json(found))
+            steps = count_text(len(found.steps), "step")
+            if not session.confirm(f"Run {steps} of plan {plan}?", yes=yes):
+                session.say("nothing was done")
+                raise typer.Exit(130)
+        with session.progress(f"Rolling back {plan}") as tell:
+            total = len(found.steps)
+            done = ran(
+                session.rooms,
+                plan,
+                actor=session.actor,
+                settled=lambda count: tell(count, total),
+            )
+        answer = rollback_json(done)
+        _show(session, answer, "")
+        raise typer.Exit(_EXIT.get(str(answer["status"]), 0))
+
+
+def _register_status(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "status",
+        examples=["asof rollback status 2026-11-21-1", "asof rollback status 2026-11-21-1 -o json"],
+    )
+    def status(session: Session, plan: PlanArgument) -> None:
+        """How far a plan is: each step with its outcome and what was read back."""
+        from ledger.lifecycle.status import rollback_json
+
+        from api.rolling_back import find
+
+        _show(session, rollback_json(find(session.rooms, plan, actor=session.actor)), "")
+
+
+def _register_list(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "list",
+        examples=["asof rollback list", "asof rollback list -o csv > rollbacks.csv"],
+    )
+    def list_(session: Session) -> None:
+        """All plans, with their status."""
+        from ledger.lifecycle.status import rollback_json
+
+        from api.rolling_back import every
+
+        session.output.records(
+            (rollback_json(found) for found in every(session.rooms, actor=session.actor)),
+            LIST_COLUMNS,
+            empty="no rollback was planned yet\n"
+            "try: asof rollback plan --pipeline NAME --stage NAME --to '2h ago'",
+        )
+
+
+def _show(session: Session, answer: Mapping[str, Any], mode: str) -> None:
+    """The plan as the answer of a command, and on the standard error what to do next."""
+    session.output.answer(
+        answer,
+        lines=lambda ink: plan_lines(answer, mode, ink),
+        rows=_step_rows(answer),
+        columns=STEP_COLUMNS,
+    )
+    hint = _next(answer)
+    if hint:
+        session.say(f"next: {hint}")
+
+
+def _describe(session: Session, answer: Mapping[str, Any]) -> None:
+    """The plan on the standard error, before a question about it."""
+    for line in plan_lines(answer, "", session.remarks):
+        session.say_painted(line)
+
+
+def _next(answer: Mapping[str, Any]) -> str:
+    plan = answer["rollback"]
+    if plan is None:
+        return ""
+    if answer["status"] == "planned":
+        return f"asof rollback {'approve' if answer['requires_approval'] else 'run'} {plan}"
+    if answer["status"] in ("approved", "running", "parked"):
+        return f"asof rollback run {plan}"
+    if answer["status"] == "completed":
+        return f"asof state -p {answer['pipeline']} -s {answer['stage']}"
+    return f"asof rollback plan -p {answer['pipeline']} -s {answer['stage']} --to …"
+
+
+def _step_rows(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    outer = {name: answer[name] for name in ("rollback", "status", "plan_digest")}
+    for step in answer["steps"]:
+        yield outer | step
+
+
+def plan_lines(answer: Mapping[str, Any], mode: str, ink: Ink) -> Iterator[str]:
+    """A plan as people read it: the steps as a table, what each calls and risks, the digest."""
+    head = f"{answer['pipeline']} in {answer['stage']}"
+    yield ink.bold(plain(f"{head}, back to what was {mode}" if mode else head))
+    if not answer["steps"] and answer["traffic"] is None:
+        yield "nothing to do: what is asked for already holds"
+        return
+    yield ""
+    if answer["steps"]:
+        yield from table_lines(_TITLES, [_step_row(step) for step in answer["steps"]], ink)
+        yield ""
+        yield from _step_notes(answer["steps"], ink)
+    if answer["traffic"] is not None:
+        shares = ", ".join(
+            f"{n:g} % {version_text(ref)}" for ref, n in answer["traffic"]["to"].items()
+        )
+        yield f"traffic afterwards: {plain(shares or 'none')}"
+    yield from pairs(list(_facts(answer)), ink)
+
+
+def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(step["order"] + 1),
+        step["slot"],
+        version_text(step["from"] or "nothing"),
+        version_text(step["to"] or "nothing"),
+        step["system"],
+        step["class"],
+        step["restorable"],
+        step.get("outcome") or ("waits" if step.get("parked") else ""),
+    )
+
+
+def _step_notes(steps: list[Mapping[str, Any]], ink: Ink) -> Iterator[str]:
+    for step in steps:
+        rows = [("call", step["call"]), ("risk", step["risk"])]
+        rows += [("waits", step["parked"])] if step.get("parked") else []
+        rows += [("shows", digest_text(step["observed_digest"]))] if step.get("outcome") else []
+        yield from pairs([(f"{step['order'] + 1}  {name}", text or "") for name, text in rows], ink)
+    yield ""
+
+
+def _facts(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if answer["rollback"] is not None:
+        yield "plan", answer["rollback"]
+    yield "digest", answer["plan_digest"]
+    yield "status", answer["status"]
+    approval = answer.get("approval")
+    if approval is not None:
+        own = ", who also asked for it" if approval["self_approved"] else ""
+        yield "approved", f"by {approval['by']}{own}"
+    if answer.get("why"):
+        yield "why", answer["why"]
+    for item in answer.get("differences") or []:
+        seen = f"expected {item['expected']}, found {item['observed'] or 'nothing'}"
+        yield "difference", f"{item['slot']}: {seen}"
+    for warning in answer.get("warnings") or []:
+        yield "warning", warning
