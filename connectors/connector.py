@@ -25,6 +25,7 @@ Rules that hold for all of them (docs/connectors/README.md gives the reasons):
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +49,11 @@ __all__ = [
     "RestoreStep",
     "Settings",
     "check_digest",
+    "check_plain_path",
     "check_system",
     "drift",
     "path_of_location",
+    "plain_name",
 ]
 
 Restorable = Literal["restorable", "recreatable", "verify_only"]
@@ -238,7 +241,10 @@ class Connector(Protocol):
         ...
 
     def read_back(self, step: RestoreStep) -> Observation:
-        """What is now where `step.target` belongs. Changes nothing. Raises: StoreError."""
+        """What is now where `step.target` belongs. Changes nothing.
+
+        Raises: StoreError, or RefusedError where something is that can have no digest.
+        """
         ...
 
 
@@ -250,6 +256,30 @@ def check_digest(digest: str) -> str:
             f"{digest!r} is not sha256: and 64 hexadecimal digits", where="/digest"
         )
     return value
+
+
+def plain_name(text: str) -> str:
+    """`text`, the name of a file or folder, as the name of an asset: in Unicode form NFC.
+
+    Raises: MalformedError for one that cannot be a name, such as one with a line end.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    try:
+        check_name(name, "name")
+    except MalformedError as error:
+        raise MalformedError(f"choose another name for {text!a} ({error})") from error
+    return name
+
+
+def check_plain_path(path: Path) -> Path:
+    """`path`, if it can stand in an entry. Raises: MalformedError for one that is not UTF-8."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise MalformedError(
+            "a path that is not UTF-8 cannot be recorded; rename it", where=ascii(str(path))
+        ) from None
+    return path
 
 
 def check_system(version: AssetVersion, system: str) -> None:

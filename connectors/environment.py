@@ -34,8 +34,10 @@ from connectors.connector import (
     Outcome,
     RestoreStep,
     Settings,
+    check_plain_path,
     check_system,
     drift,
+    plain_name,
 )
 from connectors.machine import Program, read_machine
 from connectors.program import run
@@ -76,10 +78,13 @@ import json, platform, sys
 from importlib import metadata
 packages = []
 for found in metadata.distributions():
-    name, version = found.metadata["Name"], found.version
+    name, version = found.metadata.get("Name"), found.metadata.get("Version")
+    try:
+        origin = json.loads(found.read_text("direct_url.json") or "null")
+    except ValueError:
+        origin = None
     if name:
-        packages.append({"metadata": {"name": name, "version": version},
-                         "direct_url": json.loads(found.read_text("direct_url.json") or "null")})
+        packages.append({"metadata": {"name": name, "version": version}, "direct_url": origin})
 print(json.dumps({"version": platform.python_version(), "implementation": sys.implementation.name,
                   "machine": platform.machine(), "build": " ".join(platform.python_build()),
                   "compiler": platform.python_compiler(), "installed": packages}))
@@ -257,7 +262,7 @@ class EnvironmentConnector:
         digest = _digest(document)
         return AssetVersion(
             kind=kind or "environment",
-            name=name or wanted.folder.name or "machine",
+            name=name or plain_name(wanted.folder.name or "machine"),
             version=digest.partition(":")[2],
             digest=digest,
             location=wanted.python.as_uri(),
@@ -276,7 +281,8 @@ def parse_target(target: str) -> EnvironmentTarget:
     if not target or "\0" in target:
         raise MalformedError("name a folder or a Python interpreter", where="target")
     first, sign, second = target.partition("#") if not os.path.lexists(target) else (target, "", "")
-    place, folder = Path(os.path.abspath(first)), Path(os.path.abspath(second or "."))
+    place = check_plain_path(Path(os.path.abspath(first)))
+    folder = check_plain_path(Path(os.path.abspath(second or ".")))
     if not place.exists() or not folder.is_dir():
         raise NotFoundError(
             f"{first if not place.exists() else second}: no such interpreter or folder"

@@ -29,9 +29,11 @@ from connectors.connector import (
     RestoreStep,
     Settings,
     check_digest,
+    check_plain_path,
     check_system,
     drift,
     path_of_location,
+    plain_name,
 )
 from connectors.listing import EXECUTABLE, TreeEntry, listing_digest
 from connectors.objects import ObjectStore
@@ -201,14 +203,8 @@ def _resolved(target: str) -> Path:
     """
     if not target or "\0" in target:
         raise MalformedError("name a file or a folder", where="target")
-    try:
-        target.encode("utf-8")
-    except UnicodeEncodeError:
-        raise MalformedError(
-            "a path that is not UTF-8 cannot be recorded; rename it", where=ascii(target)
-        ) from None
     path = Path(os.path.abspath(target))
-    path = Path(os.path.realpath(path.parent)) / path.name
+    path = check_plain_path(Path(os.path.realpath(path.parent)) / path.name)
     if not os.path.lexists(path):
         raise NotFoundError(f"{path}: there is no such file or folder")
     if path.is_symlink():
@@ -251,7 +247,7 @@ def _asset(
         details["mode"] = entries[0].mode
     return AssetVersion(
         kind=kind or "dataset",
-        name=name or path.name,
+        name=name or plain_name(path.name),
         version=hashed.sha256,
         digest=digest,
         location=path.as_uri(),

@@ -39,8 +39,10 @@ from connectors.connector import (
     Outcome,
     RestoreStep,
     Settings,
+    check_plain_path,
     check_system,
     drift,
+    plain_name,
 )
 from connectors.listing import check_tree_path
 from connectors.reading import hash_text
@@ -91,7 +93,8 @@ def parse_target(target: str) -> GitTarget:
         raise MalformedError("nothing after '#' or ':'", where="target")
     if part:
         check_tree_path(part)
-    return GitTarget(Path(os.path.realpath(target[:end])), ref.removeprefix("#") or "HEAD", part)
+    path = check_plain_path(Path(os.path.realpath(target[:end])))
+    return GitTarget(path, ref.removeprefix("#") or "HEAD", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +327,10 @@ def _asset(
         "part": part or None,
     }
     details = {key: value for key, value in facts.items() if value is not None}
-    plain_name = repository.root.name.removesuffix(".git") or "repository"
+    short_name = repository.root.name.removesuffix(".git") or "repository"
     return AssetVersion(
         kind=kind or "code",
-        name=name or (f"{plain_name}/{part}" if part else plain_name),
+        name=name or plain_name(f"{short_name}/{part}" if part else short_name),
         version=commit,
         digest=listed.digest,
         location=(repository.root / part).as_uri(),

@@ -113,12 +113,12 @@ def _mend(destination: Path) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Rule 1. Raises: ConflictError, RefusedError when a link leads to `folder`."""
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         if os.path.realpath(folder) != os.fspath(folder):
             raise RefusedError(
                 f"{folder} is reached through a symbolic link that was not there at capture; "
                 "nothing was restored"
             )
+        folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:

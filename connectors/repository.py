@@ -400,7 +400,7 @@ def _explained(error: ProgramError, folder: Path) -> StoreError | RefusedError:
     if "dubious ownership" in error.stderr:
         return RefusedError(
             f"{folder} lies in a repository of {_owner(folder)}, not yours. Git would run "
-            "programs that its configuration names, so run asof as that user, or trust it explicitly"
+            "programs that its configuration names: run asof as that user, or trust it explicitly"
         )
     if "not a git repository" in error.stderr:
         return NotFoundError(

@@ -490,3 +490,11 @@ def test_progress_counts_both_readings(tmp_path: Path) -> None:
     connector = FilesConnector(settings)
     version_of(connector, write(tmp_path / "one", "x" * 3_000_000))
     assert calls[-1] == (6_000_000, 6_000_000) and len(calls) == 6
+
+
+def test_a_default_name_is_normalised_and_the_location_is_not(
+    connector: FilesConnector, tmp_path: Path
+) -> None:
+    target = write(tmp_path / "u\u0308.csv", "x")
+    version = version_of(connector, target)
+    assert version.name == "\u00fc.csv" and path_of_location(version.location) == target
