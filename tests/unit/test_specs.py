@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-SPECS = ("canonical", "checkpoint", "entry", "note", "proof", "receipt", "tiles", "tree")
+SPECS = (
+    *("canonical", "checkpoint", "entry", "note", "proof", "receipt", "tiles", "tree"),
+    *("append", "guard", "keys", "store"),
+)
 
 
 def run(name: str, page: str, flags: int = doctest.ELLIPSIS) -> list[str]:
