@@ -40,5 +40,7 @@ class TrafficChanged(Event):
     def _shares_add_up(self) -> TrafficChanged:
         total = math.fsum(self.shares.values())
         if self.shares and self.mode != "shadow" and abs(total - 100) > 1e-6:
-            raise misfit(f"add up to {total:g}, not to 100, in mode {self.mode}", "shares")
+            raise misfit(
+                f"the shares add up to {total:g}, not to 100, in mode {self.mode}", "shares"
+            )
         return self

@@ -136,7 +136,7 @@ def test_shares_add_up_to_100(mode: str) -> None:
         parse_event("traffic.changed/1", data_of("traffic.changed/1", shares=shares, mode=mode))
     for percents in ((99.9,), (90, 11), (33.3, 33.3, 33.3)):
         shares = dict(zip(refs, percents, strict=False))
-        with pytest.raises(MalformedError, match="/shares: add up to"):
+        with pytest.raises(MalformedError, match="/shares: the shares add up to"):
             parse_event("traffic.changed/1", data_of("traffic.changed/1", shares=shares, mode=mode))
 
 
