@@ -110,11 +110,6 @@ class Rollback(Aggregate):
         return self._plan
 
     @property
-    def plan_or_none(self) -> RollbackPlanned | None:
-        """The plan in force, or None before there is one."""
-        return self._plan
-
-    @property
     def steps(self) -> Sequence[PlanStep]:
         """The steps of the plan, in the order in which they are run."""
         return sorted(self.plan.steps, key=lambda step: step.order)

@@ -111,6 +111,16 @@ def test_f32_a_kill_at_each_point_then_another_process(
     check_reached(folder)
 
 
+def test_the_check_convicts_a_rollback_that_nobody_went_on_with(
+    processes: ForkServerContext, folder: Path
+) -> None:
+    """Negative control: killed before the last batch, all files are back and it is not done."""
+    assert run_child(processes, folder, "before-compensation", 1) == -signal.SIGKILL
+    assert digests(folder) == OLD
+    with pytest.raises(AssertionError, match=r"rollback\.step\.finished/1"):
+        check_reached(folder)
+
+
 @pytest.mark.parametrize(("second", "number"), KILLS[1:9:2], ids=lambda value: str(value))
 def test_f32_a_second_kill_while_going_on(
     processes: ForkServerContext, folder: Path, second: str, number: int

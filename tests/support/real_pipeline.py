@@ -161,11 +161,13 @@ def build(folder: Path) -> None:
         plan_back(ledger, folder, f"index:{good}")
 
 
-def plan_back(ledger: Ledger, folder: Path, at: str, slots: tuple[str, ...] = ()) -> None:
+def plan_back(
+    ledger: Ledger, folder: Path, at: str, slots: tuple[str, ...] = (), *, name: str = ROLLBACK
+) -> None:
     """Requested, planned and approved by who asked, as `--yes` does it."""
     rollbacks = Rollbacks(ledger.writer, ledger.reader, actor=ACTOR, clock=system_clock)
     rollback = Rollback.requested(
-        ROLLBACK,
+        name,
         pipeline=PIPELINE,
         stage=STAGE,
         target=RollbackTarget(index=int(at.removeprefix("index:"))),

@@ -18,10 +18,16 @@ from eventsourcing.persistence import (
 )
 
 from ledger.draft import Draft
-from ledger.errors import IncompleteError, RefusedError, UnknownEventError
+from ledger.errors import IncompleteError, MalformedError, RefusedError, UnknownEventError
+from ledger.events.annotations import NoteAdded as Unapplied
 from ledger.events.incidents import IncidentClosed, IncidentOpened
 from ledger.lifecycle.aggregate import Aggregate, Decision, applies, topic_table
-from ledger.lifecycle.application import LedgerApplication, LedgerFactory, LedgerMapper
+from ledger.lifecycle.application import (
+    LedgerApplication,
+    LedgerFactory,
+    LedgerMapper,
+    LedgerTranscoder,
+)
 from ledger.lifecycle.rollback import Rollback
 from ledger.recorder import ActedEvent
 from tests.support.empty_ledgers import Opened, empty_ledger
@@ -193,6 +199,20 @@ def test_two_aggregates_may_not_claim_one_topic() -> None:
     assert set(topic_table(Rollback, Another)) > {"incident.opened/1", "rollback.requested/1"}
     with pytest.raises(AssertionError, match=r"Another may not claim incident\.opened/1"):
         topic_table(Incident, Another)
+
+
+def test_what_an_aggregate_does_not_apply_is_counted_all_the_same() -> None:
+    incident = Incident("incident/1")
+    incident.apply(Decision("incident/1", 1, Unapplied(text="x"), "user:mia"))
+    assert (incident.version, incident.status) == (1, "new")
+
+
+def test_the_transcoder_keeps_plain_json() -> None:
+    transcoder = LedgerTranscoder()
+    assert transcoder.encode({"b": 1, "a": "ä"}) == '{"a":"ä","b":1}'.encode()
+    assert transcoder.decode(b'{"a":1}') == {"a": 1}
+    with pytest.raises(MalformedError):
+        transcoder.decode(b'{"a":1,"a":2}')
 
 
 def test_a_decision_out_of_its_place_is_our_own_mistake() -> None:

@@ -26,6 +26,16 @@ def test_a_hostile_id_stays_inside_the_folder(tmp_path: Path) -> None:
         assert lock.name.startswith("rollback-") and lock.name.endswith(".lock")
 
 
+def test_a_lock_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(_handle: int, _operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("connectors.claim.fcntl.flock", unsupported)
+    with pytest.raises(StoreError, match="No locks available"):
+        with claim_in(tmp_path)("7"):
+            raise AssertionError("claimed nothing")
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="the lock of rollback 7 cannot be made"):

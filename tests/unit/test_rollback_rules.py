@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from ledger.canonical import format_time
-from ledger.errors import ConflictError, NotFoundError, RefusedError
-from ledger.events.rollbacks import RollbackTarget
+from ledger.errors import ConflictError, MalformedError, NotFoundError, RefusedError, StoreError
+from ledger.events.rollbacks import RollbackRequested, RollbackTarget
+from ledger.lifecycle.aggregate import Decision
 from ledger.lifecycle.rollback import Rollback
 from tests.support.empty_ledgers import START, empty_ledger
 from tests.support.rollback_world import (
@@ -295,7 +296,7 @@ def test_the_stream_brings_back_all_that_is_known(story: Story) -> None:
     rollbacks = story.rollbacks()
     rollbacks.store(rollback)
     again = rollbacks.get("7")
-    assert again.version == rollback.version
+    assert (again.rollback_id, again.version) == ("7", rollback.version)
     assert (again.status, again.requester) == ("parked", REQUESTER)
     assert again.plan == rollback.plan and again.plan.content_digest() == again.plan.plan_digest
     assert again.approval == rollback.approval
@@ -316,6 +317,31 @@ def test_saving_at_a_version_that_moved_is_a_conflict(story: Story) -> None:
         story.rollbacks().store(two)
     approval = story.rollbacks().get("7").approval
     assert approval is not None and approval.actor == APPROVER
+
+
+def test_trouble_of_the_store_is_said_in_our_words(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_stream: str) -> int:
+        raise StoreError("the disk is gone")
+
+    rollbacks = story.rollbacks()
+    monkeypatch.setattr(story.ledger.reader, "stream_version", gone)
+    with pytest.raises(StoreError, match="the disk is gone"):
+        rollbacks.get("7")
+
+
+def test_the_door_refuses_a_decision_in_a_foreign_stream(story: Story) -> None:
+    event = RollbackRequested(pipeline="p", stage="s", target=RollbackTarget(index=0))
+    foreign = Decision("incident/1", 1, event, REQUESTER)
+    with pytest.raises(MalformedError, match="'incident/1' is not a stream for this event"):
+        story.rollbacks().store(planned(story), foreign)
+    assert story.ledger.reader.size() == 0
+
+
+def test_what_was_never_requested_takes_no_plan(story: Story) -> None:
+    with pytest.raises(RefusedError, match="rollback/9 was never requested"):
+        Rollback("rollback/9").propose(story.plan(), EXECUTOR)
 
 
 def test_an_id_is_taken_once(story: Story) -> None:
