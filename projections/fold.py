@@ -1,5 +1,4 @@
-"""The rule by which entries become the facts of a state. Pure, repeatable, in any order, in any
-parts.
+"""The rule by which entries become the facts of a state: pure, in any order, in any parts.
 
 ::
 
@@ -17,8 +16,8 @@ table       keeps                                        of
 `ended`     every stream, once                           runs, incidents, approvals that are over
 =========== ============================================ =======================================
 
-Every fact goes to one of these tables and meets at most one other fact about the same thing there:
-split anywhere, run in parallel and be fed an entry twice. Memory grows with what the question is
+Greatest, least and union are associative, commutative and idempotent, so `merged` is too: a fold may
+be split anywhere, run in parallel and be fed an entry twice. Memory grows with what the question is
 about (its slots, its runs, what has ended), not with the log. Who calls sees to it that only known
 entries come in; `folded` sees to it that only those in effect count.
 """
