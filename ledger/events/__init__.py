@@ -28,8 +28,8 @@ from ledger.events.door import (
     upcast,
 )
 from ledger.events.event import COMMON_FIELDS, Event, Part, Source, UnknownEvent
-from ledger.events.fields import FreeText, Marker, Personal
 from ledger.events.lines import parse_drafts
+from ledger.events.markers import FreeText, Marker, Personal
 from ledger.events.marks import marked_fields
 from ledger.events.registry import REGISTRY, Registry
 from ledger.events.upcasting import Upcast

@@ -61,7 +61,7 @@ def event_class(type_name: str, *, registry: Registry = REGISTRY) -> type[Event]
 
 def parse_event(type_name: str, data: Mapping[str, Any], *, registry: Registry = REGISTRY) -> Event:
     """The event that `data` says. Raises MalformedError with a JSON pointer into `data`."""
-    return _validate(registry[type_name], data)
+    return _validate(registry[type_name], _as_dict(data))
 
 
 def stream_of(event: Event, *, registry: Registry = REGISTRY) -> str | None:
@@ -84,8 +84,9 @@ def draft(
     About 6 µs for an event of 400 bytes.
     """
     if isinstance(event, tuple):
-        type_name, data = event
+        type_name, given = event
         shape = registry[type_name]
+        data = _as_dict(given)
         _validate(shape, data)
     else:
         type_name, data = event.TYPE, _data_of(event)
@@ -127,6 +128,11 @@ def read_event(
         return parse_event(newest, current, registry=registry)
     except MalformedError as error:
         return UnknownEvent(type_name, data, str(error))
+
+
+def _as_dict(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same data as a dict, which is what pydantic takes for an object; what is none stays."""
+    return dict(data) if type(data) is not dict and isinstance(data, Mapping) else data
 
 
 def _validate(shape: Shape, data: Mapping[str, Any]) -> Event:

@@ -15,12 +15,14 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ledger.errors import MalformedError
-from ledger.events.fields import NUMBER
 
-__all__ = ["explain", "pointer_of"]
+__all__ = ["FAST", "NUMBER", "SLOW", "explain", "misfit", "pointer_of"]
+
+FAST, SLOW, NUMBER = "\0fast", "\0slow", "\0number"
+"""Labels of the ways into a type, as they stand in the places of errors. No field is called so."""
 
 _AT_ONCE: Final = 3
 _PLAIN: Final = {  # what pydantic says in the words of Python
@@ -33,6 +35,11 @@ _PLAIN: Final = {  # what pydantic says in the words of Python
     "model_type": "must be an object",
     "tuple_type": "must be a list",
 }
+
+
+def misfit(why: str, *steps: str | int) -> PydanticCustomError:
+    """The error of a rule of ours: `why`, at the place to which `steps` lead from the value."""
+    return PydanticCustomError("misfit", "{why}", {"why": why, "steps": steps})
 
 
 def pointer_of(steps: Sequence[str | int]) -> str:

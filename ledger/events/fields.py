@@ -16,21 +16,22 @@ the function beside it, which accepts it or says what is wrong.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import Field, GetCoreSchemaHandler, PlainValidator, StringConstraints
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 from ledger.asset_ref import check_kind, split_asset_ref
 from ledger.canonical import MAX_SAFE_INTEGER, check_name, parse_rfc3339
+from ledger.events.explaining import FAST, NUMBER, SLOW, misfit
+from ledger.events.free_json import MAX_JSON_NESTING, Json, JsonObject
+from ledger.events.markers import FreeText, Marker, Personal, Words
 
 __all__ = [
     "MAX_JSON_NESTING",
-    "NUMBER",
     "ActorId",
     "AssetRef",
     "AssetRefs",
@@ -59,44 +60,13 @@ __all__ = [
     "Version",
     "Vkey",
     "Word",
+    "Words",
     "check_actor",
     "misfit",
 ]
 
-MAX_JSON_NESTING: Final = 60
-"""How deep free JSON may nest, so that no payload is deeper than the 64 that readers accept."""
-
-
-# ------------------------------------------------------------------------------------------ marks
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """A mark in a field's type: what kind of protection its values need (docs/spec/payload.md)."""
-
-    name: str
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-Personal: Final = Marker("Personal")
-"""The value says something about a person (a claimed name, an account)."""
-
-FreeText: Final = Marker("FreeText")
-"""The value is open (prose, a path, free JSON) and so can hold anything, personal data included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What the reference in docs/events.md calls a type."""
-
-    text: str
-
 
 # ---------------------------------------------------------------------- compiled first, then asked
-
-FAST, SLOW, NUMBER = "\0fast", "\0slow", "\0number"  # labels in errors; no field is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +115,6 @@ class _Number:
             ]
         )
         return core_schema.union_schema([(number, NUMBER), (integer, NUMBER)], mode="left_to_right")
-
-
-def misfit(why: str, *steps: str | int) -> PydanticCustomError:
-    """The error of a rule of ours: `why`, at the place to which `steps` lead from the value."""
-    return PydanticCustomError("misfit", "{why}", {"why": why, "steps": steps})
 
 
 # ------------------------------------------------------------------------------------------ names
@@ -263,88 +228,3 @@ Indexes = Annotated[tuple[Index, ...], Field(strict=False)]
 Prose = Annotated[str, StringConstraints(pattern=r"\S"), Words("text"), FreeText]
 Proses = Annotated[tuple[Prose, ...], Field(strict=False)]
 Location = Annotated[str, StringConstraints(pattern=r"\S"), Words("URI or path"), FreeText]
-
-
-# -------------------------------------------------------------------------------------- free JSON
-
-
-def _is_json(members: Any, depth_left: int) -> bool:
-    """Whether all members of a dict, list or tuple are JSON. The quick answer; see _fault_in."""
-    if type(members) is dict:
-        for key in members:
-            if type(key) is not str or not (key.isascii() or _is_text(key)):
-                return False
-        members = members.values()
-    for member in members:
-        kind = type(member)
-        if kind is str:
-            if member.isascii() or _is_text(member):
-                continue
-        elif kind is bool or member is None:
-            continue
-        elif kind is int:
-            if -MAX_SAFE_INTEGER <= member <= MAX_SAFE_INTEGER:
-                continue
-        elif kind is float:
-            if math.isfinite(member):
-                continue
-        elif (
-            (kind is dict or kind is list or kind is tuple)
-            and depth_left
-            and _is_json(member, depth_left - 1)
-        ):
-            continue
-        return False
-    return True
-
-
-def _is_text(text: str) -> bool:
-    """Whether the string is Unicode text: no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _fault_in(value: Any, depth_left: int) -> tuple[tuple[Any, ...], str] | None:
-    """The steps to the first thing in `value` that is not JSON, and what is wrong with it."""
-    kind = type(value)
-    if kind is int and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-        return (), "an integer beyond ±(2^53-1); send it as a string"
-    if kind is float and not math.isfinite(value):
-        return (), f"{value} is not JSON"
-    if kind is str and not _is_text(value):
-        return (), "holds a lone surrogate, which is not text"
-    if kind in (str, bool, int, float, type(None)):
-        return None
-    if kind not in (dict, list, tuple):
-        return (), f"a Python {kind.__name__} is not JSON"
-    if depth_left < 0:
-        return (), f"nested deeper than {MAX_JSON_NESTING}"
-    for step, member in value.items() if kind is dict else enumerate(value):
-        if kind is dict and (type(step) is not str or not _is_text(step)):
-            return (), f"the key {step!r} is not text"
-        fault = _fault_in(member, depth_left - 1)
-        if fault:
-            return (step, *fault[0]), fault[1]
-    return None
-
-
-def _admit_json(value: Any) -> Any:
-    if not _is_json((value,), MAX_JSON_NESTING):
-        steps, why = _fault_in(value, MAX_JSON_NESTING - 1) or ((), "is not JSON")
-        raise misfit(why, *steps)
-    return value
-
-
-def _admit_json_object(value: Any) -> Any:
-    if type(value) is not dict:
-        raise misfit("must be a JSON object")
-    return dict(_admit_json(value))
-
-
-JsonObject = Annotated[
-    dict[str, Any], PlainValidator(_admit_json_object), Words("JSON object"), FreeText
-]
-Json = Annotated[Any, PlainValidator(_admit_json), Words("any JSON"), FreeText]

@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from ledger.events.event import Event
-from ledger.events.fields import Marker
+from ledger.events.markers import Marker
 
 __all__ = ["marked_fields"]
 

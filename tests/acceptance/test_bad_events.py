@@ -141,7 +141,7 @@ def test_every_example_is_recorded_read_and_verified(ledger: Ledger) -> None:
 
 
 def test_an_unknown_type_of_an_old_ledger_is_readable_and_verifies(ledger: Ledger) -> None:
-    """Another program, newer or older, wrote it: the door does not know the type, the chain does."""
+    """Another program wrote it: the door does not know the type, the chain needs not to."""
     data = {"colour": "blue", "n": [1, 2.5]}
     stranger = Draft(type="paint.mixed/4", stream="x", actor=ACTOR, payload=format_json(data))
     ledger.writer.append([stranger])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -55,6 +56,14 @@ def test_a_model_and_its_data_make_the_same_draft() -> None:
     data = {**GOOD, "source": {"system": "git", "details": {"a": [1, {"b": None}]}}}
     by_data = draft((BINDING, data), actor="user:7", now=NOW)
     assert draft(parse_event(BINDING, data), actor="user:7", now=NOW) == by_data
+
+
+def test_any_mapping_is_taken_for_an_object() -> None:
+    data = MappingProxyType(GOOD)
+    assert draft((BINDING, data), actor="user:7", now=NOW) == draft(
+        (BINDING, GOOD), actor="user:7", now=NOW
+    )
+    assert parse_event(BINDING, data) == read_event(BINDING, data) == parse_event(BINDING, GOOD)
 
 
 # 1. the type
