@@ -36,7 +36,6 @@ from connectors.connector import (
     Settings,
     check_plain_path,
     check_system,
-    drift,
     plain_name,
 )
 from connectors.machine import Program, read_machine
@@ -151,10 +150,9 @@ class EnvironmentConnector:
             return Outcome(status="failed", detail=str(error))
         if found == step.target.digest:
             return Outcome(status="already", observed_digest=found)
-        since = f"{reason}. " if (reason := drift(step, found)) else ""
         return Outcome(
             status="refused",
-            detail=f"{since}An environment is verify-only, differs: {'; '.join(different)}. "
+            detail=f"An environment is verify-only, differs: {'; '.join(different)}. "
             f"{_advice(step.target)}",
             observed_digest=found,
         )

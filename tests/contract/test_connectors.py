@@ -91,6 +91,7 @@ def git_subject(folder: Path, part: str = "", *, bare: bool = False) -> Subject:
 
     def change(text: str) -> None:
         write(work / "params.yaml", text)
+        write(work / "src" / "model.py", text)
         write(work / "src" / "more.py", text)
         commit_all(work, "change")
         if bare:

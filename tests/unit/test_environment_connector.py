@@ -186,11 +186,17 @@ def test_variables_by_allow_list_only(machine: Path, project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bare_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a virtual environment without pip."""
+    """A project with a virtual environment without pip; `alone` keeps other packages out of it."""
     project = tmp_path_factory.mktemp("bare")
     command = [sys.executable, "-m", "venv", "--without-pip", str(project / ".venv")]
     subprocess.run(command, check=True)
     return project
+
+
+@pytest.fixture
+def alone(machine: Path) -> EnvironmentConnector:
+    """A connector whose interpreters see no package folder of the test's own."""
+    return connector_on(machine, environ={"PATH": os.environ["PATH"]})
 
 
 def install(
@@ -205,14 +211,16 @@ def install(
     return folder
 
 
-def test_without_pip_the_metadata_is_read_and_said(machine: Path, bare_venv: Path) -> None:
+def test_without_pip_the_metadata_is_read_and_said(
+    alone: EnvironmentConnector, bare_venv: Path
+) -> None:
     install(bare_venv, "Some_Pkg.Name", "1.0")
     install(bare_venv, "torch", "2.4.0+cu121")
     install(bare_venv, "nvidia-cuda-runtime-cu12", "12.1.105")
     install(bare_venv, "mine", "0.1", {"url": "file:///x", "dir_info": {"editable": True}})
     vcs = {"vcs": "git", "commit_id": "ab" * 20}
     install(bare_venv, "theirs", "0.2", {"url": "https://u:p@h/x.git", "vcs_info": vcs})
-    version = version_of(connector_on(machine), bare_venv)
+    version = version_of(alone, bare_venv)
     document = document_of(version)
     assert document["packages"] == {
         "some-pkg-name": "1.0",
@@ -230,7 +238,7 @@ def test_without_pip_the_metadata_is_read_and_said(machine: Path, bare_venv: Pat
     assert "u:p" not in str(version)
 
 
-def test_with_pip_it_is_asked(machine: Path, bare_venv: Path) -> None:
+def test_with_pip_it_is_asked(alone: EnvironmentConnector, bare_venv: Path) -> None:
     """A stand-in for pip: what `pip inspect` prints is a JSON document with `installed`."""
     [site] = (bare_venv / ".venv/lib").glob("python*/site-packages")
     said = {"version": "1", "installed": [{"metadata": {"name": "Only.Pip", "version": "3"}}]}
@@ -238,11 +246,11 @@ def test_with_pip_it_is_asked(machine: Path, bare_venv: Path) -> None:
         site / "pip.py", f"import sys; assert 'inspect' in sys.argv; print({json.dumps(said)!r})"
     )
     try:
-        version = version_of(connector_on(machine), bare_venv)
+        version = version_of(alone, bare_venv)
         assert version.metadata["method"] == "pip inspect"
         assert document_of(version)["packages"] == {"only-pip": "3"}
         pip.write_text("raise SystemExit('unknown command inspect')")
-        assert "importlib" in version_of(connector_on(machine), bare_venv).metadata["method"]
+        assert "importlib" in version_of(alone, bare_venv).metadata["method"]
     finally:
         pip.unlink()
 
@@ -282,11 +290,13 @@ def test_what_is_no_interpreter(machine: Path, project: Path, tmp_path: Path) ->
 # What differs, in words.
 
 
-def test_the_difference_in_words(machine: Path, bare_venv: Path) -> None:
+def test_the_difference_in_words(
+    alone: EnvironmentConnector, machine: Path, bare_venv: Path
+) -> None:
     old = install(bare_venv, "numpy", "2.0.0")
     gone = install(bare_venv, "pandas", "2.2.0")
     lock = write(bare_venv / "requirements.txt", "numpy==2.0.0\n")
-    good = version_of(connector_on(machine), bare_venv)
+    good = version_of(alone, bare_venv)
     for folder in (old, gone):
         (folder / "METADATA").unlink()
         folder.rmdir()
@@ -294,10 +304,9 @@ def test_the_difference_in_words(machine: Path, bare_venv: Path) -> None:
     install(bare_venv, "polars", "1.0")
     write(lock, "numpy==2.1.0\n")
     write(machine / "etc/os-release", DEBIAN.replace("12", "13"))
-    connector = connector_on(machine)
-    outcome = connector.restore(step_to(good))
+    outcome = alone.restore(step_to(good))
     assert outcome.status == "refused"
-    assert outcome.observed_digest == connector.read_back(step_to(good)).digest != good.digest
+    assert outcome.observed_digest == alone.read_back(step_to(good)).digest != good.digest
     for words in (
         "An environment is verify-only, differs: ",
         "package numpy 2.0.0 → 2.1.0",
@@ -310,9 +319,9 @@ def test_the_difference_in_words(machine: Path, bare_venv: Path) -> None:
         assert words in outcome.detail
     assert outcome.detail.index("locks") < outcome.detail.index("os version")
     without = replace(good, metadata={})
-    assert f"{good.digest} was recorded, " in connector.restore(step_to(without)).detail
+    assert f"{good.digest} was recorded, " in alone.restore(step_to(without)).detail
     forged = replace(good, metadata={"environment": {"packages": {}}})
-    assert f"{good.digest} was recorded, " in connector.available(forged).detail
+    assert f"{good.digest} was recorded, " in alone.available(forged).detail
 
 
 def test_an_interpreter_that_is_gone(machine: Path, project: Path) -> None:
