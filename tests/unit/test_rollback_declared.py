@@ -113,6 +113,6 @@ def test_a_version_without_a_system_cannot_be_planned_for(story: Story) -> None:
     story.record("asset.version.recorded/1", version)
     story.request()
     story.approve()
-    with pytest.raises(RefusedError, match="no system can restore model/a@old: .*without source"):
+    with pytest.raises(RefusedError, match=r"no system can restore model/a@old: .*without source"):
         story.run()
     assert not story.world.calls

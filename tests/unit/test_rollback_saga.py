@@ -268,6 +268,17 @@ def test_traffic_is_declared_with_the_bindings(story: Story) -> None:
     assert (last.data or {})["shares"] == {"model/a@old": 90, "model/b@old": 10}
 
 
+def test_a_plan_of_nothing_but_traffic_completes(story: Story) -> None:
+    story.begin()
+    story.request(steps=[], traffic={"from": {}, "to": {"model/a@old": 100}})
+    story.approve()
+    assert story.run().status == "completed"
+    assert [record.type for record in story.ledger.reader.entries()][-2:] == [
+        "rollback.completed/1",
+        "traffic.changed/1",
+    ]
+
+
 def test_what_can_only_be_verified_is_left_to_a_human_before_anything_happens(story: Story) -> None:
     story.begin()
     steps = [plan_step(0, "a", "keyed"), plan_step(1, "b", "read_back", restorable="verify_only")]
