@@ -34,7 +34,7 @@ from ledger.errors import MalformedError
 from ledger.events.event import Event, UnknownEvent
 from ledger.events.explaining import explain
 from ledger.events.fields import check_actor
-from ledger.events.registry import REGISTRY, Registry, Shape
+from ledger.events.registry import REGISTRY, Registry
 from ledger.events.upcasting import upcast_data
 from ledger.secrets import may_hold_secrets, refuse_secrets
 
@@ -61,7 +61,11 @@ def event_class(type_name: str, *, registry: Registry = REGISTRY) -> type[Event]
 
 def parse_event(type_name: str, data: Mapping[str, Any], *, registry: Registry = REGISTRY) -> Event:
     """The event that `data` says. Raises MalformedError with a JSON pointer into `data`."""
-    return _validate(registry[type_name], _as_dict(data))
+    shape = registry[type_name]
+    try:
+        return shape.validate(_as_dict(data))
+    except ValidationError as error:
+        raise explain(error, shape.event_class) from None
 
 
 def stream_of(event: Event, *, registry: Registry = REGISTRY) -> str | None:
@@ -86,8 +90,11 @@ def draft(
     if isinstance(event, tuple):
         type_name, given = event
         shape = registry[type_name]
-        data = _as_dict(given)
-        _validate(shape, data)
+        data = given if type(given) is dict else _as_dict(given)
+        try:
+            shape.validate(data)
+        except ValidationError as error:
+            raise explain(error, shape.event_class) from None
     else:
         type_name, data = event.TYPE, _data_of(event)
         shape = registry[type_name]
@@ -132,14 +139,7 @@ def read_event(
 
 def _as_dict(data: Mapping[str, Any]) -> dict[str, Any]:
     """The same data as a dict, which is what pydantic takes for an object; what is none stays."""
-    return dict(data) if type(data) is not dict and isinstance(data, Mapping) else data
-
-
-def _validate(shape: Shape, data: Mapping[str, Any]) -> Event:
-    try:
-        return shape.validate(data)
-    except ValidationError as error:
-        raise explain(error, shape.event_class) from None
+    return dict(data) if isinstance(data, Mapping) else data
 
 
 def _data_of(event: Event) -> dict[str, Any]:

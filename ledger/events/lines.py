@@ -66,7 +66,7 @@ def _is_json(text: bytes) -> bool:
 
 def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft:
     envelope: dict[str, Any] = parse_json_object(text, max_bytes=_MAX_LINE_BYTES)
-    if not envelope.keys() <= _MEMBERS:
+    if not _MEMBERS.issuperset(envelope):
         raise _unknown_member(envelope)
     data = _data_of(envelope)
     try:

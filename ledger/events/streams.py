@@ -116,7 +116,8 @@ def _derivation(text: str, places: tuple[str, ...]) -> Callable[[Mapping[str, An
             return None
         if parts is None if alone else None in parts:
             return None
-        return str(spelled % parts)
+        stream: str = spelled % parts
+        return stream
 
     return derive
 
