@@ -27,7 +27,7 @@ from api.settings import Settings, environment
 from ledger.clock import system_clock
 from ledger.errors import AsofError, MalformedError, NotFoundError
 from ledger.guard import Guard
-from ledger.keys import GUARD_FILE, has_signing_key, load_key, load_vkey
+from ledger.keys import GUARD_FILE, VKEY_FILE, has_signing_key, load_key, load_vkey
 from ledger.note import Signer, format_vkey
 from ledger.opening import Ledger, create_ledger, keys_folder, open_ledger, sqlite_path
 
@@ -105,11 +105,15 @@ class Rooms:
         try:
             opened = open_ledger(url, keys=self.settings.keys, write=self._write, check=self._check)
         except NotFoundError as error:
-            raise hinted(
-                error, "asof init, or --store sqlite:///PATH of a ledger that there is"
-            ) from None
+            raise hinted(error, self._how_to_begin()) from None
         self._stack.callback(opened.close)
         return opened
+
+    def _how_to_begin(self) -> str:
+        """What helps where the ledger, or the key to write to it, is not there."""
+        if (keys_of(self.settings) / VKEY_FILE).exists() and self._write:
+            return "a command that only asks, or ASOF_KEYS=FOLDER with the signing key"
+        return "asof init, or --store sqlite:///PATH of a ledger that there is"
 
     @property
     def reader(self) -> Reader:

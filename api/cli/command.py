@@ -193,11 +193,14 @@ def command(
         def run(ctx: typer.Context, **values: Any) -> None:
             given = _given(ctx, {key: values.pop(key, None) for key in Given.names()})
             with (
-                _Ending(ctx.command_path),
+                _Ending(ctx.command_path, given.store),
                 Session(given, ctx.command_path, writes=writes) as session,
             ):
                 function(session, **values)
 
+        taken = set(inspect.signature(function).parameters) & set(Given.names())
+        if taken:
+            raise AssertionError(f"{name}: {taken} are global options")
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         _sign(run, own, [*_GLOBALS, *([_ACTOR] if writes else [])])
         run.__doc__ = function.__doc__
@@ -242,8 +245,9 @@ class _Ending:
     A broken pipe is caught here because Typer would make a 1 of it, which means INVALID.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, store: str | None) -> None:
         self._command = command
+        self._store = store
 
     def __enter__(self) -> None:
         return None
@@ -260,7 +264,7 @@ class _Ending:
             _drop_output()
             raise typer.Exit(141) from error
         if isinstance(error, (Exception, KeyboardInterrupt)):
-            raise typer.Exit(report(error, command=self._command)) from error
+            raise typer.Exit(report(error, command=self._command, store=self._store)) from error
 
 
 def _drop_output() -> None:

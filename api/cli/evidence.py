@@ -393,7 +393,7 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
         answer,
         lines=lambda ink: [f"{plain(str(path))} holds {count_text(entries, 'entry', 'entries')}"],
     )
-    session.say("next: asof verify")
+    session.suggest("asof verify")
 
 
 def _import_file(session: Session, path: Path) -> None:

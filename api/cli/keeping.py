@@ -139,4 +139,4 @@ def _register_ledger(app: typer.Typer) -> None:
                 f"{time_text(appended.recorded_at)}"
             ],
         )
-        session.say("next: asof verify")
+        session.suggest("asof verify")

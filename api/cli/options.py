@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli import completing
 from ledger.errors import MalformedError
 
 __all__ = [
@@ -30,25 +31,57 @@ __all__ = [
 ]
 
 PipelineOption = Annotated[
-    str, typer.Option("--pipeline", "-p", metavar="NAME", help="The pipeline.", show_default=False)
+    str,
+    typer.Option(
+        "--pipeline",
+        "-p",
+        metavar="NAME",
+        help="The pipeline.",
+        show_default=False,
+        autocompletion=completing.pipelines,
+    ),
 ]
 StageOption = Annotated[
-    str, typer.Option("--stage", "-s", metavar="NAME", help="Its stage.", show_default=False)
+    str,
+    typer.Option(
+        "--stage",
+        "-s",
+        metavar="NAME",
+        help="Its stage.",
+        show_default=False,
+        autocompletion=completing.stages,
+    ),
 ]
 OptionalPipelineOption = Annotated[
     str | None,
     typer.Option(
-        "--pipeline", "-p", metavar="NAME", help="Only this pipeline.", show_default=False
+        "--pipeline",
+        "-p",
+        metavar="NAME",
+        help="Only this pipeline.",
+        show_default=False,
+        autocompletion=completing.pipelines,
     ),
 ]
 OptionalStageOption = Annotated[
     str | None,
-    typer.Option("--stage", "-s", metavar="NAME", help="Only this stage.", show_default=False),
+    typer.Option(
+        "--stage",
+        "-s",
+        metavar="NAME",
+        help="Only this stage.",
+        show_default=False,
+        autocompletion=completing.stages,
+    ),
 ]
 SlotOption = Annotated[
     str,
     typer.Option(
-        "--slot", metavar="SLOT", help="The slot: model, data/orders, …", show_default=False
+        "--slot",
+        metavar="SLOT",
+        help="The slot: model, data/orders, …",
+        autocompletion=completing.slots,
+        show_default=False,
     ),
 ]
 AtOption = Annotated[
@@ -111,7 +144,9 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show
 AssetVersionArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ASSET_VERSION", help="<kind>/<name>@<version>, such as model/forecaster@7."
+        metavar="ASSET_VERSION",
+        help="<kind>/<name>@<version>, such as model/forecaster@7.",
+        autocompletion=completing.asset_versions,
     ),
 ]
 

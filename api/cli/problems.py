@@ -33,7 +33,7 @@ from ledger.errors import (
     UnreachableError,
 )
 
-__all__ = ["EXIT_CODES", "exit_code_of", "problem_lines", "report"]
+__all__ = ["EXIT_CODES", "exit_code_of", "problem_lines", "report", "with_store"]
 
 EXIT_CODES = (
     (0, "ok", "It was done, or the answer is what was asked for; VALID."),
@@ -76,23 +76,34 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 130
-    return 8
+    return 3 if isinstance(error, FileNotFoundError) else 8
 
 
-def report(error: BaseException, *, command: str) -> int:
-    """Say on the standard error what went wrong, and return the exit code."""
-    for line in problem_lines(error, command=command, debug=debugging()):
+def report(error: BaseException, *, command: str, store: str | None = None) -> int:
+    """Say on the standard error what went wrong, and return the exit code.
+
+    `store` is the --store that was given: a command that helps needs it too.
+    """
+    for line in problem_lines(error, command=command, store=store, debug=debugging()):
         print(line, file=sys.stderr)  # noqa: T201
     return exit_code_of(error)
 
 
-def problem_lines(error: BaseException, *, command: str, debug: bool = False) -> Iterator[str]:
+def problem_lines(
+    error: BaseException, *, command: str, store: str | None = None, debug: bool = False
+) -> Iterator[str]:
     """Yield what to print on the standard error about `error`."""
     if debug:
         yield from "".join(traceback.format_exception(error)).rstrip().splitlines()
     yield f"asof: {_what(error)}"
     for hint in _hints(error, command):
-        yield plain(f"try: {hint}")
+        yield plain(f"try: {with_store(hint, store)}")
+
+
+def with_store(hint: str, store: str | None) -> str:
+    """A command that is suggested, with the --store that was given."""
+    named = store is None or "--store" in hint or hint.endswith("--help")
+    return hint if named or not hint.startswith("asof ") else f"{hint} --store {store}"
 
 
 def _what(error: BaseException) -> str:

@@ -226,7 +226,7 @@ def _register_log(app: typer.Typer) -> None:
         session: Session,
         pipeline: OptionalPipelineOption = None,
         stage: OptionalStageOption = None,
-        actor: Annotated[
+        by: Annotated[
             str | None,
             typer.Option(
                 "--by", metavar="ID", show_default=False, help="Only what this actor recorded."
@@ -268,7 +268,7 @@ def _register_log(app: typer.Typer) -> None:
         wanted = Filter(
             pipeline=pipeline,
             stage=stage,
-            actor=actor,
+            actor=by,
             type=type,
             start=rooms.moment(start, now=session.now),
             end=rooms.moment(end, now=session.now),

@@ -84,7 +84,7 @@ def _register_init(app: typer.Typer) -> None:
 
         created = create(session.settings, origin=origin, actor=session.actor)
         session.output.answer(created, lines=lambda ink: _init_lines(created, ink))
-        session.say("next: asof capture git . --pipeline NAME --stage production --slot code")
+        session.suggest("asof capture git . --pipeline NAME --stage production --slot code")
 
 
 def _init_lines(created: dict[str, Any], ink: Ink) -> Iterator[str]:

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from api.cli import completing
 from api.cli.command import command, group, new_app
 from api.cli.options import PipelineOption, ReasonOption, StageOption, YesOption
 from api.cli.output import Column, pairs, table_lines
 from api.cli.session import Session
+from api.cli.state_view import mode_text
 from api.cli.terminal import Ink, plain
 from api.cli.words import count_text, digest_text, version_text
 
@@ -52,7 +54,9 @@ LIST_COLUMNS = (
     Column("plan_digest", lambda r: r["plan_digest"]),
 )
 
-PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id.")]
+PlanArgument = Annotated[
+    str, typer.Argument(metavar="PLAN", help="The plan's id.", autocompletion=completing.plans)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -140,8 +144,7 @@ def _register_plan(rollback: typer.Typer) -> None:
         Every target is looked at now: is it still there, does its digest match? Nothing is changed;
         the plan is recorded, and its digest is what an approval is about.
         """
-        from ledger.lifecycle.status import rollback_json
-
+        from api.rollback_json import rollback_json
         from api.rolling_back import make_plan, propose
 
         with session.progress("Looking at every target"):
@@ -192,8 +195,7 @@ def _register_approve(rollback: typer.Typer) -> None:
         yes: YesOption = False,
     ) -> None:
         """Approve exactly this plan. Any change of the plan ends the approval."""
-        from ledger.lifecycle.status import rollback_json
-
+        from api.rollback_json import rollback_json
         from api.rolling_back import approve as approved
         from api.rolling_back import find
 
@@ -215,7 +217,7 @@ def _register_approve(rollback: typer.Typer) -> None:
             rows=_step_rows(answer),
             columns=STEP_COLUMNS,
         )
-        session.say(f"next: asof rollback run {plan}")
+        session.suggest(f"asof rollback run {plan}")
 
 
 def _register_run(rollback: typer.Typer) -> None:
@@ -232,8 +234,7 @@ def _register_run(rollback: typer.Typer) -> None:
         0): every digest is the target's. failed (8): it is not, and the difference is said. parked
         (7): a human must decide.
         """
-        from ledger.lifecycle.status import rollback_json
-
+        from api.rollback_json import rollback_json
         from api.rolling_back import find
         from api.rolling_back import run as ran
 
@@ -266,8 +267,7 @@ def _register_status(rollback: typer.Typer) -> None:
     )
     def status(session: Session, plan: PlanArgument) -> None:
         """How far a plan is: each step with its outcome and what was read back."""
-        from ledger.lifecycle.status import rollback_json
-
+        from api.rollback_json import rollback_json
         from api.rolling_back import find
 
         _show(session, rollback_json(find(session.rooms, plan, actor=session.actor)), "")
@@ -281,8 +281,7 @@ def _register_list(rollback: typer.Typer) -> None:
     )
     def list_(session: Session) -> None:
         """All plans, with their status."""
-        from ledger.lifecycle.status import rollback_json
-
+        from api.rollback_json import rollback_json
         from api.rolling_back import every
 
         session.output.records(
@@ -303,7 +302,7 @@ def _show(session: Session, answer: Mapping[str, Any], mode: str) -> None:
     )
     hint = _next(answer)
     if hint:
-        session.say(f"next: {hint}")
+        session.suggest(f"{hint}")
 
 
 def _describe(session: Session, answer: Mapping[str, Any]) -> None:
@@ -333,8 +332,8 @@ def _step_rows(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def plan_lines(answer: Mapping[str, Any], mode: str, ink: Ink) -> Iterator[str]:
     """A plan as people read it: the steps as a table, what each calls and risks, the digest."""
-    head = f"{answer['pipeline']} in {answer['stage']}"
-    yield ink.bold(plain(f"{head}, back to what was {mode}" if mode else head))
+    head = plain(f"{answer['pipeline']} in {answer['stage']}")
+    yield ink.bold(f"{head}, back to what was {mode_text(mode)}" if mode else head)
     if not answer["steps"] and answer["traffic"] is None:
         yield "nothing to do: what is asked for already holds"
         return

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from api.cli.output import Output
+from api.cli.problems import with_store
 from api.cli.progress import Tell, progress
 from api.cli.terminal import Ink, plain
 from api.hints import hinted
@@ -28,7 +29,7 @@ from ledger.errors import MalformedError
 if TYPE_CHECKING:
     from api.main import Rooms
 
-__all__ = ["Given", "Session"]
+__all__ = ["Given", "Session", "actor_id", "settled"]
 
 _ACTOR_KINDS = ("user:", "service:", "agent:")
 
@@ -56,7 +57,8 @@ class Session:
     def __init__(self, given: Given, command: str, *, writes: bool = False) -> None:
         self.command = command
         self.writes = writes
-        self.settings = _settled(given)
+        self.settings = settled(given)
+        self._store = given.store
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -108,6 +110,10 @@ class Session:
         if not self.settings.quiet:
             print(plain(text), file=sys.stderr)  # noqa: T201
 
+    def suggest(self, command: str) -> None:
+        """What to do next, with the --store that was given."""
+        self.say(f"next: {with_store(command, self._store)}")
+
     def say_painted(self, line: str) -> None:
         """A line on the standard error that is safe already, such as one of a table."""
         print(line, file=sys.stderr)  # noqa: T201
@@ -155,7 +161,7 @@ def actor_id(text: str) -> str:
     return text
 
 
-def _settled(given: Given) -> Settings:
+def settled(given: Given) -> Settings:
     """The environment, overridden by what the line says."""
     settings = read_settings()
     return replace(

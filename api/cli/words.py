@@ -46,7 +46,7 @@ def version_text(ref: str) -> str:
 
 
 def short_text(text: str, most: int = 60) -> str:
-    """Any value in a line of words: digests and commits cut to twelve digits, long text to `most`."""
+    """A value in a line of words: digests and commits cut to twelve digits, long text to `most`."""
     if len(text) >= _LONG and set(text.rpartition(":")[2]) <= _HEX:
         name, colon, value = text.rpartition(":")
         return f"{name}{colon}{value[:_SHORT]}…"

@@ -54,7 +54,8 @@ def test_hostile_words_stay_on_their_line() -> None:
 def test_a_file_that_cannot_be_read() -> None:
     error = FileNotFoundError(2, "No such file or directory", "events.jsonl")
     assert lines(error) == ["asof: No such file or directory: events.jsonl"]
-    assert exit_code_of(error) == 8
+    assert exit_code_of(error) == 3
+    assert exit_code_of(PermissionError(13, "Permission denied", "events.jsonl")) == 8
 
 
 def test_what_nobody_meant() -> None:
