@@ -38,7 +38,7 @@ from tests.support.real_pipeline import (
 
 STEP_POINTS = POINTS[:4]
 ONCE = POINTS[4:]
-# After the outcome of a step nothing is done before the intent of the next: one kill stands for both.
+# Between the outcome of a step and the intent of the next nothing is done: one kill for both.
 KILLS = [("before-intent", 1)]
 KILLS += [(point, number) for number in range(1, len(SLOTS) + 1) for point in STEP_POINTS[1:]]
 KILLS += [(point, 1) for point in ONCE]
