@@ -38,6 +38,7 @@ __all__ = [
     "lane_of",
     "parse_ref",
     "pipeline_stream",
+    "rank",
     "recorded_ref",
     "shares_of",
     "subject_of",
@@ -63,9 +64,7 @@ refused.
 
 
 class Fact(NamedTuple):
-    """One readable entry. Compares by effective time, then index (`entry`), which no two facts
-    share.
-    """
+    """One readable entry. `rank` orders facts: by effective time, then index (`entry`)."""
 
     effective_at: int
     entry: int
@@ -74,6 +73,11 @@ class Fact(NamedTuple):
     stream: str
     type: str
     data: dict[str, Any]
+
+
+def rank(fact: Fact) -> tuple[int, int]:
+    """What decides between two facts about the same thing: effective time, then index."""
+    return fact[0], fact[1]
 
 
 def family_of(type_name: str) -> str:

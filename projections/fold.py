@@ -16,10 +16,10 @@ table       keeps                                        of
 `ended`     every stream, once                           runs, incidents, approvals that are over
 =========== ============================================ =======================================
 
-Greatest, least and union are associative, commutative and idempotent, so `merged` is too: a fold may
-be split anywhere, run in parallel and be fed an entry twice. Memory grows with what the question is
-about (its slots, its runs, what has ended), not with the log. Who calls sees to it that only known
-entries come in; `folded` sees to it that only those in effect count.
+Greatest, least and union are associative, commutative and idempotent, so `merged` is too: a fold
+may be split anywhere, run in parallel and be fed an entry twice. Memory grows with what the
+question is about (its slots, its runs, what has ended), not with the log. Who calls sees to it that
+only known entries come in; `folded` sees to it that only those in effect count.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from projections.facts import (
     family_of,
     lane_of,
     pipeline_stream,
+    rank,
     recorded_ref,
     shares_of,
     subject_of,
@@ -95,8 +96,8 @@ def apply(facts: Facts, question: Question, row: Row) -> Facts:
 def merged(left: Facts, right: Facts) -> Facts:
     """The facts of both. Associative and commutative; `Facts()` changes nothing."""
     return Facts(
-        latest=_joined(left.latest, right.latest, max),
-        earliest=_joined(left.earliest, right.earliest, min),
+        latest=_joined(left.latest, right.latest, _greater),
+        earliest=_joined(left.earliest, right.earliest, _lesser),
         first=_joined(left.first, right.first, _first),
         ended=left.ended | right.ended,
     )
@@ -110,6 +111,14 @@ def _joined(
         held = joined.get(key)
         joined[key] = fact if held is None else choose(held, fact)
     return joined
+
+
+def _greater(one: Fact, other: Fact) -> Fact:
+    return other if rank(other) > rank(one) else one
+
+
+def _lesser(one: Fact, other: Fact) -> Fact:
+    return other if rank(other) < rank(one) else one
 
 
 def _first(one: Fact, other: Fact) -> Fact:
@@ -242,12 +251,12 @@ class _Folder:
 
     def _keep_latest(self, key: Key, fact: Fact) -> None:
         held = self.facts.latest.get(key)
-        if held is None or fact > held:
+        if held is None or rank(fact) > rank(held):
             self.facts.latest[key] = fact
 
     def _keep_earliest(self, key: Key, fact: Fact) -> None:
         held = self.facts.earliest.get(key)
-        if held is None or fact < held:
+        if held is None or rank(fact) < rank(held):
             self.facts.earliest[key] = fact
 
     def _keep_first(self, key: Key, fact: Fact) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ledger.reader import Reader
     from projections.fold import Question
 
-__all__ = ["Index", "Interval", "RunEdge", "open_index"]
+__all__ = ["DamagedIndexError", "Index", "Interval", "RunEdge", "open_index"]
 
 APPLICATION_ID: Final = 0x61736978
 TABLES_VERSION: Final = 1
@@ -45,6 +45,13 @@ OPEN_WIDTH: Final = 1 << 62
 
 Progress = Callable[[int, int], None]
 """Told the number of entries indexed and to be indexed, after each batch."""
+
+
+Notice = Callable[[str], None]
+
+
+class DamagedIndexError(StoreError):
+    """The file is an index of ours and cannot be read. What it held is in the ledger."""
 
 
 class Interval(NamedTuple):
@@ -91,7 +98,7 @@ def open_index(
     reader: Reader,
     *,
     progress: Progress | None = None,
-    notice: Callable[[str], None] | None = None,
+    notice: Notice | None = None,
 ) -> Index:
     """An index that is up to date, built again where it is of another history; in memory without
     a path.
@@ -99,17 +106,41 @@ def open_index(
     `notice` is told, in words, why it was built again. What is in the way and is no index of ours
     is never touched. Raises StoreError.
     """
+    try:
+        return _up_to_date(path, reader, progress, notice)
+    except DamagedIndexError as error:
+        if path is None:
+            raise
+        _tell(notice, f"{error.args[0]}; it is built again")
+        _remove(path)
+        return _up_to_date(path, reader, progress, notice)
+
+
+def _up_to_date(
+    path: Path | None, reader: Reader, progress: Progress | None, notice: Notice | None
+) -> Index:
     index = Index.open(path, reader)
     try:
-        index.catch_up(progress)
-    except (ConflictError, TamperError) as error:
-        if notice is not None:
-            notice(f"{error}; the index is built again")
-        index.rebuild(progress)
+        try:
+            index.catch_up(progress)
+        except (ConflictError, TamperError) as error:
+            _tell(notice, f"{error}; the index is built again")
+            index.rebuild(progress)
     except BaseException:
         index.close()
         raise
     return index
+
+
+def _tell(notice: Notice | None, text: str) -> None:
+    if notice is not None:
+        notice(text)
+
+
+def _remove(path: Path) -> None:
+    """Remove an index of ours: `_check_file` has looked at what it is."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 class Index:
@@ -129,11 +160,8 @@ class Index:
         name = ":memory:" if path is None else str(path)
         if path is not None:
             _check_file(path)
-        try:
-            connection = _connect(name)
-        except sqlite3.Error as error:
-            raise StoreError(f"the index {name} cannot be opened: {error}") from error
-        return cls(connection, reader, name)
+        with _translated(name):
+            return cls(_connect(name), reader, name)
 
     def close(self) -> None:
         """Close the file. Calling it twice does no harm."""
@@ -408,10 +436,10 @@ def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(
-            f"the index {name} does not work ({error}); "
-            "it holds nothing of its own: delete it and ask again"
-        ) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise StoreError(f"the index {name} cannot be used: {error}") from error
+        text = f"the index {name} is damaged ({error}), and holds nothing of its own"
+        raise DamagedIndexError(f"{text}: delete it and ask again") from error
 
 
 def _check_file(path: Path) -> None:

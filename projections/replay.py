@@ -65,7 +65,7 @@ def replayed(
     seen = _Seen(scope, where, progress)
     facts = folded(question, chain.from_iterable(map(seen.known, batches)), wanted=wanted)
     if not seen.scope_there:
-        raise unknown_pipeline(pipeline, stage, _pipelines(reader))
+        raise unknown_pipeline(pipeline, stage, _pipelines(reader, where.basis))
     _check_expected(bound_refs(facts), wanted, scope)
     return state_of(facts, question, where, reader.basis(where.basis))
 
@@ -114,9 +114,12 @@ class _Seen:
         return batch if batch[-1].index < known else [row for row in batch if row.index < known]
 
 
-def _pipelines(reader: Reader) -> list[tuple[str, str]]:
-    names = (stream.removeprefix("pipeline/") for stream in islice(reader.streams("pipeline/"), 8))
-    return [(name, stage) for name, _, stage in (text.rpartition("@") for text in names)]
+def _pipelines(reader: Reader, size: int) -> list[tuple[str, str]]:
+    """Some that the first `size` entries are about, for the message."""
+    firsts = (next(reader.stream(name, 0, 1)) for name in reader.streams("pipeline/"))
+    known = islice((record.stream for record in firsts if record.index < size), 8)
+    names = (stream.removeprefix("pipeline/").rpartition("@") for stream in known)
+    return [(name, stage) for name, _, stage in names]
 
 
 def _batches(reader: Reader, start: int, stop: int) -> Iterator[list[Row]]:

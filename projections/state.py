@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ledger.canonical import canonical_digest, format_time
 from ledger.errors import NotFoundError
 from projections.at import position
-from projections.facts import Fact, family_of, parse_ref, shares_of, subject_of
+from projections.facts import Fact, family_of, parse_ref, rank, shares_of, subject_of
 from projections.fold import Facts, Question, approval_at, bound_refs, folded, merged
 from projections.html import html_table
 
@@ -402,7 +402,7 @@ def _still_open(facts: Facts, kind: str) -> tuple[Open, ...]:
     ]
     return tuple(
         Open(what=kind, id=subject_of(fact), since=_since(fact), by=fact.actor, data=fact.data)
-        for fact in sorted(begun)
+        for fact in sorted(begun, key=rank)
     )
 
 

@@ -1,4 +1,4 @@
-"""Indexed, replayed and naive: three ways to one state, over random histories and every pair of times."""
+"""Indexed, replayed and naive: three ways to one state, over random histories and all times."""
 
 from __future__ import annotations
 
