@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ledger.errors import ConflictError, NotFoundError, RefusedError
+from connectors.connector import AssetVersion, Availability, Observation, RestoreStep
+from ledger.errors import ConflictError, NotFoundError, RefusedError, UnreachableError
 from tests.support.empty_ledgers import empty_ledger
 from tests.support.rollback_world import (
     HUMAN,
@@ -110,9 +111,7 @@ def test_a_change_by_a_human_before_the_run_ends_the_plan_untouched(story: Story
 
 def test_a_missing_object_ends_the_plan_untouched(story: Story) -> None:
     class Missing(Simulated):
-        def available(self, version):  # type: ignore[no-untyped-def]
-            from connectors.connector import Availability
-
+        def available(self, version: AssetVersion) -> Availability:
             return Availability(status="missing", detail="object 9f86 is gone")
 
     story.ready().connectors["sim-read_back"] = Missing(story.world, "read_back")
@@ -277,6 +276,29 @@ def test_a_plan_of_nothing_but_traffic_completes(story: Story) -> None:
         "rollback.completed/1",
         "traffic.changed/1",
     ]
+
+
+def test_a_system_that_cannot_be_read_ends_the_run_not_the_rollback(story: Story) -> None:
+    class Flaky(Simulated):
+        silent = False
+
+        def read_back(self, step: RestoreStep) -> Observation:
+            if self.silent:
+                raise UnreachableError("the registry does not answer")
+            return super().read_back(step)
+
+    flaky = Flaky(story.world, "keyed")
+    story.ready().connectors["sim-keyed"] = flaky
+
+    def fall_silent(point: str) -> None:
+        flaky.silent = point == "after-effect"
+
+    with pytest.raises(UnreachableError):
+        story.run(fall_silent)
+    assert story.types()[-1] == "rollback.step.started/1"
+    flaky.silent = False
+    assert story.run().status == "completed"
+    assert story.world.effects == {"a": 1, "b": 1}
 
 
 def test_what_can_only_be_verified_is_left_to_a_human_before_anything_happens(story: Story) -> None:
