@@ -126,9 +126,16 @@ class Report:
     ) -> None:
         """`add` from an error that a check raised, with the evidence that it carries."""
         if isinstance(error, TamperError):
-            at = error.index if index is None else index
-            found = {"expected": error.expected, "found": error.found}
-            self.find(step, str(error), index=at, place=place, **found)
+            message = str(error).removeprefix(f"entry {error.index}: ")
+            message = message.removesuffix(f" (expected {error.expected}, found {error.found})")
+            self.find(
+                step,
+                message,
+                index=error.index if index is None else index,
+                place=place,
+                expected=error.expected,
+                found=error.found,
+            )
         else:
             self.find(step, str(error), index=index, place=place)
 

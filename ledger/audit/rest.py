@@ -57,9 +57,12 @@ def check_key_uses(store: Store, size: int, report: Report) -> None:
     """10. Each idempotency key stands for entries that exist, and that are the batch it was used
     for.
     """
+    damaged = {finding.index for finding in report.findings if finding.index is not None}
     try:
         for use in store.key_uses():
-            if use.tree_size <= size:
+            if any(use.first_index <= index < use.first_index + use.count for index in damaged):
+                report.count("keys_of_damaged", 1)
+            elif use.tree_size <= size:
                 _check_key_use(store, use, report)
             elif use.tree_size > _size_now(store):
                 message = "an idempotency key stands for entries that are not here"

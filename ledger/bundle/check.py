@@ -127,14 +127,14 @@ def _check_container(state: _State) -> None:
     """1. Every bit lies in a header that is exactly as written, or under a checksum."""
     state.container, wrong = read_container(state.data)
     state.report.count("members", len(state.container))
-    for error in wrong:
+    for name, expected, found in wrong:
         state.report.find(
             STEPS[0],
             "the content is not what was written",
-            index=error.index,
-            place=str(error.args[0]),
-            expected=error.expected,
-            found=error.found,
+            index=member_index(name),
+            place=name,
+            expected=expected,
+            found=found,
         )
 
 
@@ -413,7 +413,10 @@ def _all_entries(state: _State, paths: list[str]) -> Iterator[tuple[Entry, bytes
     index, prev = 0, EMPTY_ROOT
     for path in paths:
         for data in parse_bundle(state.container.read(path)):
-            entry = _placed(data, index, state.manifest.ledger)
+            try:
+                entry = _placed(data, index, state.manifest.ledger)
+            except MalformedError as error:
+                raise TamperError(f"no entry lies here: {error}", index=index) from error
             if entry.prev != prev:
                 raise TamperError(
                     "not linked to the entry before",
@@ -499,7 +502,8 @@ def _check_records(state: _State, question: Question, content: Mapping[str, Any]
         versions = _readable_versions(state, stream)
         first = _first_record(state, question, ref)
         wanted = _known_versions(state, question, stream) if first is None else range(1, first)
-        if not set(wanted) <= versions:
+        unseen = first is None and state.every is None
+        if unseen or not set(wanted) <= versions:
             state.report.lack(f"that no other entry was the first to record {ref}")
 
 

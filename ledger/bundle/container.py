@@ -20,7 +20,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 from ledger.errors import MalformedError, TamperError
@@ -30,6 +30,7 @@ __all__ = [
     "MAX_MEMBERS",
     "Container",
     "TooLargeError",
+    "WrongMember",
     "member_index",
     "read_container",
     "write_container",
@@ -69,6 +70,14 @@ _INDEXED = re.compile(r"(?:entries|payloads|proofs)/([0-9]{1,16})\.[a-z-]+")
 
 class TooLargeError(MalformedError):
     """Beyond the caps, or no container at all: it is not examined, so nothing is said about it."""
+
+
+class WrongMember(NamedTuple):
+    """A member whose content or name is not as written; the rest can still be told apart."""
+
+    name: str
+    expected: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ def write_container(file: BinaryIO, members: Iterable[tuple[str, bytes]]) -> Non
     file.write(_END.pack(b"PK\5\6", 0, 0, count, count, size, offset, 0))
 
 
-def read_container(data: bytes) -> tuple[Container, list[TamperError]]:
+def read_container(data: bytes) -> tuple[Container, list[WrongMember]]:
     """The members, and what is wrong inside them (a checksum, a name that comes twice), each by
     name.
 
@@ -153,22 +162,15 @@ def read_container(data: bytes) -> tuple[Container, list[TamperError]]:
     return Container(data, members), list(_wrong_members(data, members))
 
 
-def _wrong_members(data: bytes, members: Iterable[_Member]) -> Iterator[TamperError]:
+def _wrong_members(data: bytes, members: Iterable[_Member]) -> Iterator[WrongMember]:
     seen = set()
     for member in members:
         if member.name.casefold() in seen:
-            yield TamperError(
-                member.name, index=member_index(member.name), expected="one", found="two"
-            )
+            yield WrongMember(member.name, "one member of this name", "two")
         seen.add(member.name.casefold())
         found = crc32(data[member.start : member.start + member.size])
         if found != member.crc:
-            yield TamperError(
-                member.name,
-                index=member_index(member.name),
-                expected=f"crc32 {member.crc:08x}",
-                found=f"crc32 {found:08x}",
-            )
+            yield WrongMember(member.name, f"crc32 {member.crc:08x}", f"crc32 {found:08x}")
 
 
 def _read_end(data: bytes) -> tuple[int, int]:

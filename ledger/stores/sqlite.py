@@ -57,9 +57,19 @@ BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
 ROWS_A_CALL = 64
 CHECK_CACHE_KIB = 40_000
+PAGE_BYTES = 8192  # 12 entries of 0.8 kB fill it; 4096 would leave a fifth empty
 WAL_BYTES = 16 * 1024 * 1024
 ROW_BYTES = 300
 MAGIC = b"SQLite format 3\x00"
+
+HEADER_FIELDS = (
+    (18, b"\x02\x02\x00\x40\x20\x20"),  # WAL, no reserved space, payload fractions
+    (44, (4).to_bytes(4, "big")),  # schema format
+    (52, bytes(4)),  # no auto-vacuum
+    (56, (1).to_bytes(4, "big")),  # UTF-8
+    (64, bytes(4)),  # no incremental vacuum
+    (72, bytes(20)),  # reserved
+)
 
 SETTINGS: dict[str, int | str] = {
     "trusted_schema": 0,
@@ -132,6 +142,7 @@ class SqliteStore:
             raise StoreError(f"the folder {path.parent} does not exist: make it first")
         if not path.exists() or (path.is_file() and _is_blank(path)):
             with _translated(path), closing(_connect(path, "rwc")) as connection:
+                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_creation_script())
             _sync_folder(path.parent)
@@ -170,7 +181,8 @@ class SqliteStore:
         piece = self._fetch_rows(SQL["rows"], (start, stop, ROWS_A_PIECE))
         while piece:
             yield from piece
-            piece = self._fetch_rows(SQL["rows"], (piece[-1].index + 1, stop, ROWS_A_PIECE))
+            start = self._beyond(start, piece[-1].index + 1)
+            piece = self._fetch_rows(SQL["rows"], (start, stop, ROWS_A_PIECE))
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return self._fetch(SQL["rows"], (start, stop, stop - start))
@@ -185,7 +197,7 @@ class SqliteStore:
             yield from piece
             if len(piece) < wanted:
                 return
-            after_version = piece[-1].version
+            after_version = self._beyond(after_version, piece[-1].version)
             left = None if left is None else left - wanted
 
     def stream_version(self, stream: str) -> int:
@@ -195,7 +207,7 @@ class SqliteStore:
         position = prefix
         while piece := self._fetch(SQL["streams_from"], (position, prefix, ROWS_A_PIECE)):
             yield from (name for (name,) in piece)
-            position = piece[-1][0] + "\x00"
+            position = self._beyond(position, piece[-1][0] + "\x00")
 
     def stream_spans(self, size: int) -> Iterator[tuple[str, int, int, int]]:
         position = ""
@@ -203,7 +215,7 @@ class SqliteStore:
             if any(tuple(map(type, span)) != (str, int, int, int) for span in piece):
                 raise _not_a_ledgers(self.url, f"a stream after {position!r}")
             yield from piece
-            position = piece[-1][0]
+            position = self._beyond(position, piece[-1][0])
 
     def leaf_hashes(self, start: int, stop: int) -> bytes:
         found = self._fetch(SQL["leaf_hashes"], (start, stop))
@@ -224,7 +236,7 @@ class SqliteStore:
         while piece := self._fetch(SQL["tiles_after"], (*position, 100)):
             for level, number, hashes in piece:
                 yield Tile(level, number, _as_tile(hashes, self.url, level, number))
-            position = (piece[-1][0], piece[-1][1])
+            position = self._beyond(position, (piece[-1][0], piece[-1][1]))
 
     def key_use(self, key: str) -> KeyUse | None:
         found = self._fetch(SQL["key_use"], (key,))
@@ -234,7 +246,7 @@ class SqliteStore:
         position = ""
         while piece := self._fetch(SQL["key_uses_after"], (position, ROWS_A_PIECE)):
             yield from (_as_key_use(found, self.url) for found in piece)
-            position = piece[-1][0]
+            position = self._beyond(position, piece[-1][0])
 
     def index_at(self, recorded_at: int) -> int:
         head = self.head()
@@ -250,13 +262,15 @@ class SqliteStore:
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         question = "PRAGMA integrity_check" if deep else "PRAGMA quick_check"
+        self._check_open()
         try:
-            with _translated(self.url), closing(self._connect_reader()) as connection:
+            with self._reading() as connection:
                 connection.execute(f"PRAGMA cache_size = -{CHECK_CACHE_KIB}")
-                lines = [str(line) for (line,) in connection.execute(question)]
+                lines = [str(line) for (line,) in connection.execute(question).fetchall()]
+                connection.execute("PRAGMA cache_size = -2000")
         except TamperError as exc:
-            return [str(exc)]
-        return [] if lines == ["ok"] else lines
+            lines = [str(exc)]
+        return _header_complaints(self._path) + ([] if lines == ["ok"] else lines)
 
     def tend(self) -> None:
         """Copy the write-ahead log into the file once it is long; readers and writers go on.
@@ -284,9 +298,12 @@ class SqliteStore:
             self._idle.clear()
             self._writer = None
 
-    def _writable(self) -> sqlite3.Connection:
+    def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"{self.url} is closed")
+
+    def _writable(self) -> sqlite3.Connection:
+        self._check_open()
         if self._stopped:
             raise StoreError(f"{self.url} stopped writing ({self._stopped}): open it again")
         if self._writer is None:
@@ -328,8 +345,7 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._pool_lock:
-            if self._closed:
-                raise StoreError(f"{self.url} is closed")
+            self._check_open()
             connection = self._idle.pop() if self._idle else None
         with _translated(self.url):
             if connection is None:
@@ -350,6 +366,12 @@ class SqliteStore:
                 connection.close()
             else:
                 self._idle.append(connection)
+
+    def _beyond(self, before: Any, position: Any) -> Any:
+        """Where the next piece begins; a damaged index that leads back would do so for ever."""
+        if not before < position:
+            raise TamperError(f"{self.url} is damaged: an index is out of order at {position!r}")
+        return position
 
     def _fetch(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         with self._reading() as connection:
@@ -437,7 +459,7 @@ def _creation_script() -> str:
 
 
 @cache
-def _expected_schema() -> frozenset[tuple[str, str, str]]:
+def _expected_schema() -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(_creation_script())
         return frozenset(connection.execute(SQL["schema_objects"]).fetchall())
@@ -473,6 +495,18 @@ def _check_file(path: Path) -> None:
         raise StoreError(f"{path} is not a ledger: it does not begin as a SQLite database")
 
 
+def _header_complaints(path: Path) -> list[str]:
+    """Fields of the header that have one value in a ledger, and that SQLite itself ignores."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    found = [(at, header[at : at + len(right)], right) for at, right in HEADER_FIELDS]
+    return [
+        f"the file's header holds {value.hex()} at byte {at}, not {right.hex()}"
+        for at, value, right in found
+        if value != right
+    ]
+
+
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Steps 2 and 3."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
@@ -484,7 +518,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
             "install that version to open it"
         )
     found = set(connection.execute(SQL["schema_objects"]).fetchall())
-    differing = sorted({str(name) for _, name, _ in found ^ _expected_schema()})
+    differing = sorted({str(name) for _, name, *_ in found ^ _expected_schema()})
     if version != SCHEMA_VERSION or differing:
         raise TamperError(
             f"{path}: the schema (version {version}) is not that of a ledger: "
@@ -606,6 +640,8 @@ def _translated(place: object) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         raise _explained(exc, place) from exc
+    except UnicodeDecodeError as exc:  # the driver's, over a message that quotes damaged text
+        raise TamperError(f"{place} is damaged: it holds text that is not UTF-8") from exc
 
 
 def _explained(exc: sqlite3.Error, place: object) -> AsofError:

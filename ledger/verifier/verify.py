@@ -784,7 +784,7 @@ def parse_manifest(data):
         raise RefusedError("not a manifest", ", ".join(MANIFEST_FIELDS), shown(manifest))
     if canonical(manifest) + b"\n" != data:
         raise RefusedError("the manifest is not canonical", shown(jcs(manifest)), shown(data))
-    if manifest["v"] != 1:
+    if manifest["v"] != 1 or type(manifest["v"]) is not int:
         raise RefusedError("an unknown version of the bundle format", 1, shown(manifest["v"]))
     require(isinstance(manifest["files"], list), "files is not a list")
     for item in manifest["files"]:
@@ -795,11 +795,19 @@ def parse_manifest(data):
     basis, payloads = manifest["basis"], manifest["payloads"]
     require(has_fields(basis, recorded_at=str, root=str, tree_size=int), "basis is not a basis")
     require(has_fields(payloads, erased=list, withheld=list), "payloads does not say which")
-    require(all(type(i) is int for i in payloads["withheld"]), "withheld lists no entries")
+    require(in_order(payloads["withheld"]), "withheld lists no entries, in order")
     pairs = [has_fields(item, evidence=int, index=int) for item in payloads["erased"]]
     require(all(pairs), "erased does not name its evidence")
+    require(in_order([item["index"] for item in payloads["erased"]]), "erased is not in order")
     require(isinstance(manifest["consistency"], list), "consistency is not a proof")
-    require(all(isinstance(h, str) for h in manifest["consistency"]), "consistency is not a proof")
+    for text in manifest["consistency"]:
+        require(isinstance(text, str), "consistency is not a proof")
+        parse_hash(text)
+    parse_hex(basis["root"], "root")
+    parse_time(basis["recorded_at"])
+    counts = [basis["tree_size"]] + [item["size"] for item in manifest["files"]]
+    counts += [item["evidence"] for item in payloads["erased"]]
+    require(min(counts) >= 0, "a count is below zero")
     require(isinstance(manifest["parameters"], dict), "parameters is not an object")
     texts = (manifest[name] for name in ("generator", "ledger", "made_at", "question"))
     require(all(isinstance(text, str) for text in texts), "a field is not text")
@@ -812,6 +820,11 @@ def has_fields(value, **types):
     if not isinstance(value, dict) or set(value) != set(types):
         return False
     return all(type(value[name]) is kind for name, kind in types.items())
+
+
+def in_order(indexes):
+    """True for counts that rise, so that each is named once."""
+    return all(type(i) is int and i >= 0 for i in indexes) and indexes == sorted(set(indexes))
 
 
 def require(holds, message):
@@ -1067,7 +1080,7 @@ def split_tile(data):
         size = int.from_bytes(data[at : at + 2], "big")
         entries.append(data[at + 2 : at + 2 + size])
         at += 2 + size
-    if at != len(data):
+    if at != len(data) or not 0 < len(entries) <= 256:
         raise RefusedError("an entry bundle is cut", f"{at} bytes", f"{len(data)} bytes")
     return entries
 
@@ -1087,7 +1100,12 @@ def check_completeness(members, manifest, tree, report):
     every, grown, prev = [], Tree(), EMPTY_ROOT
     for path in tile_paths(tree[0]):
         try:
-            for data in split_tile(members.read(path)):
+            pieces = split_tile(members.read(path))
+        except RefusedError as refused:
+            report.refuse(COMPLETENESS, refused, None, path)
+            return None
+        try:
+            for data in pieces:
                 entry = parse_entry(data, len(every), manifest["ledger"])
                 if entry["prev"] != prev:
                     raise RefusedError(
@@ -1319,7 +1337,7 @@ def check_records(question, content, entries, payloads, every, report):
         else:
             known = [e for e in every or () if e["stream"] == stream and question.knows(e)]
             wanted = {entry["version"] for entry in known}
-        if not wanted <= readable:
+        if not wanted <= readable or (first is None and every is None):
             report.lack(f"that no other entry was the first to record {shown(version)}")
 
 

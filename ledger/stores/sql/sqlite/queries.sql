@@ -2,7 +2,7 @@
 
 -- name: schema_objects
 -- What the file says its schema is; the automatic indexes have no text.
-SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name;
+SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name;
 
 -- name: head
 SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint FROM head WHERE id = 1;
