@@ -96,6 +96,7 @@ def test_rows_come_back_in_order_and_byte_for_byte(store: Store) -> None:
     assert list(store.rows(-3, 2)) == rows[:2]
     assert list(store.rows(5, 2)) == []
     assert list(store.rows(100, 200)) == []
+    assert [tuple(row) for row in store.raw_rows(2, 5)] == [tuple(row) for row in rows[2:5]]
     assert store.leaf_hashes(1, 4) == b"".join(row.leaf_hash for row in rows[1:4])
     assert store.leaf_hashes(-1, 99) == b"".join(row.leaf_hash for row in rows)
 

@@ -22,7 +22,7 @@ from ledger.errors import (
     UnknownOutcomeError,
     UnreachableError,
 )
-from ledger.stores.sqlite import APPLICATION_ID, SETTINGS, SqliteStore
+from ledger.stores.sqlite import APPLICATION_ID, PAGE_BYTES, SETTINGS, SqliteStore
 from ledger.stores.statements import load_schema, load_statements
 from tests.support.failing import FailingConnection, as_nobody, sqlite_error
 from tests.support.stores import (
@@ -189,8 +189,9 @@ def test_a_damaged_file_gives_our_errors_only(path: Path, kind: str) -> None:
     """Cut at every page, or zeroed page by page. A cut is always seen; a page of content that was
     zeroed is SQLite's to miss and `verify`'s to find."""
     data = path.read_bytes()
-    for at in range(0, len(data), 4096):
-        path.write_bytes(data[:at] + (b"" if kind == "cut" else bytes(4096) + data[at + 4096 :]))
+    for at in range(0, len(data), PAGE_BYTES):
+        rest = b"" if kind == "cut" else bytes(PAGE_BYTES) + data[at + PAGE_BYTES :]
+        path.write_bytes(data[:at] + rest)
         seen = False
         try:
             with closing(SqliteStore.open(path, write=False)) as store:
@@ -512,6 +513,13 @@ def test_the_drivers_errors_are_ours_at_the_edge(
         pass
 
 
+def test_a_message_that_quotes_damaged_text_is_evidence(store: SqliteStore) -> None:
+    error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    failing(store, "BEGIN", error)
+    with pytest.raises(TamperError, match="not UTF-8"), store.transaction():
+        pass
+
+
 def test_a_writer_in_another_process_is_waited_for_and_then_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -542,12 +550,18 @@ def test_a_head_that_moved_under_the_lock_is_a_conflict(store: SqliteStore) -> N
 
 def test_integrity_complaints_are_lines_not_exceptions(path: Path) -> None:
     with closing(SqliteStore.open(path, write=False)) as store:
-        connection = FailingConnection(
+        broken = FailingConnection(
             store._connect_reader(), "PRAGMA integrity", sqlite_error(sqlite3.SQLITE_CORRUPT)
         )
-        store._idle.append(connection)  # type: ignore[arg-type]
+        store._connect_reader = lambda: broken  # type: ignore[assignment,return-value,method-assign]
         (line,) = store.check_integrity()
         assert "damaged" in line
+
+
+def test_an_index_that_leads_back_does_not_lead_there_for_ever(store: SqliteStore) -> None:
+    with pytest.raises(TamperError, match="out of order at 'b'"):
+        store._beyond("b", "b")
+    assert store._beyond("a", "b") == "b"
 
 
 def test_a_reader_that_outlives_the_store_is_closed(store: SqliteStore) -> None:
