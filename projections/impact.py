@@ -239,7 +239,7 @@ class _Uses:
         if len(found) > USES:
             self.truncated = (
                 f"{ref} was used more than {USES} times: "
-                "the later uses are left out; give an earlier --at"
+                f"{USES} of them are listed; give an earlier --at for fewer"
             )
         return found[:USES]
 

@@ -186,6 +186,36 @@ def test_an_approval_by_name_or_by_cause(told: Story) -> None:
     assert found.bindings["data"].approval == "approval/c0"
 
 
+def test_what_a_newer_program_wrote_is_reported_and_not_guessed(told: Story) -> None:
+    newer = {"pipeline": "demand", "stage": "live", "slot": "model", "holds": "model/m@9"}
+    told.write(
+        START + 100 * SECOND,
+        [
+            draft("binding.changed/2", "pipeline/demand@live", "user:ann", newer),
+            draft("binding.swapped/1", "pipeline/demand@live", "user:ann", newer),
+            draft("run.started/2", "run/t8", "user:ann", newer),
+        ],
+    )
+    found = ask(told)
+    assert refs(found)["model"] == "model/m@2"
+    assert found.runs == ()
+    assert found.warnings[0] == (
+        "entry 12 is about this pipeline, but its payload is withheld, erased or of a newer schema"
+    )
+    assert not any("13" in text or "14" in text for text in found.warnings)
+
+
+def test_data_that_name_another_pipeline_than_their_stream_do_not_count(told: Story) -> None:
+    other = {"pipeline": "demand", "stage": "test", "slot": "model", "asset_version": "model/m@9"}
+    told.write(
+        START + 100 * SECOND,
+        [draft("binding.changed/1", "pipeline/demand@live", "user:ann", other)],
+    )
+    assert refs(ask(told))["model"] == "model/m@2"
+    with pytest.raises(NotFoundError):
+        state(told.reader, told.index, "demand", "test", now=NOW)
+
+
 def test_an_unknown_pipeline_is_not_an_empty_one(told: Story) -> None:
     for answer in (
         lambda: state(told.reader, told.index, "demnd", "live", now=NOW),
