@@ -7,8 +7,8 @@ that "at most once" is counted, not believed. Each call can go wrong in the ways
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
@@ -333,7 +333,3 @@ def plan_step(number: int, slot: str, idempotency: str, **changes: Any) -> dict[
 def classes_of(*idempotencies: Idempotency) -> dict[str, Idempotency]:
     """Slots `a`, `b`, … of these classes, in this order."""
     return {chr(ord("a") + number): one for number, one in enumerate(idempotencies)}
-
-
-Claiming = Callable[[str], AbstractContextManager[None]]
-Steps = Sequence[dict[str, Any]]
