@@ -31,7 +31,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from connectors.durable import Durably, sync_folder
 from connectors.listing import TreeEntry, format_listing, parse_listing
 from connectors.reading import (
     Hashed,
@@ -51,6 +53,13 @@ __all__ = ["ObjectStore"]
 MAX_IN_MEMORY = 1 << 30
 
 
+class _Writing(NamedTuple):
+    """What one call has written so far: objects without a name yet, and folders with new names."""
+
+    pending: Durably
+    touched: set[Path]
+
+
 class ObjectStore:
     """A folder of objects. Made on first use; any number of processes may share it."""
 
@@ -68,8 +77,8 @@ class ObjectStore:
         Raises: ConflictError ("changed while it was read"), NotFoundError, RefusedError,
         StoreError.
         """
-        with self._writing() as touched:
-            return read_file(path, lambda descriptor: self._put_open(descriptor, meter, touched))
+        with self._writing() as writing:
+            return read_file(path, lambda descriptor: self._put_open(descriptor, meter, writing))
 
     def put_tree(
         self, folder: Path, meter: Meter | None = None
@@ -78,18 +87,18 @@ class ObjectStore:
 
         Raises: as `put_file`, and MalformedError for names and links that no listing can hold.
         """
-        with self._writing() as touched:
+        with self._writing() as writing:
             entries = read_tree(
                 folder,
-                lambda descriptor: self._put_open(descriptor, meter, touched),
-                lambda text: self._put_text(text, touched),
+                lambda descriptor: self._put_open(descriptor, meter, writing),
+                lambda text: self._put_text(text, writing),
             )
-            return self._put_text(format_listing(entries), touched), entries
+            return self._put_text(format_listing(entries), writing), entries
 
     def put_bytes(self, data: bytes) -> Hashed:
         """Keep some bytes. Raises: StoreError."""
-        with self._writing() as touched:
-            return self._put_text(data, touched)
+        with self._writing() as writing:
+            return self._put_text(data, writing)
 
     def check(self, sha256: str, meter: Meter | None = None) -> int:
         """The size of an object whose bytes hash to its name, read just now.
@@ -148,32 +157,36 @@ class ObjectStore:
     # Writing.
 
     @contextmanager
-    def _writing(self) -> Iterator[set[Path]]:
-        """The folders that get new names meanwhile are made durable at the end (rule 1)."""
+    def _writing(self) -> Iterator[_Writing]:
+        """At the end objects are durable, then have names, then these are durable (rule 1)."""
         with disk_errors(self.root):
             for folder in (self.root, self._temporary, self.root / "sha256"):
                 _make_folder(folder)
             self._remove_leftovers()
-        touched: set[Path] = set()
-        yield touched
-        with disk_errors(self.root):
-            for folder in sorted(touched):
-                _sync_folder(folder)
+            try:
+                with Durably() as pending:
+                    writing = _Writing(pending, set())
+                    yield writing
+            except BaseException:
+                self._remove_leftovers()  # also of this call: nothing holds their locks any more
+                raise
+            for folder in sorted(writing.touched):
+                sync_folder(folder)
 
-    def _put_open(self, descriptor: int, meter: Meter | None, touched: set[Path]) -> Hashed:
+    def _put_open(self, descriptor: int, meter: Meter | None, writing: _Writing) -> Hashed:
         first = hash_open(descriptor, meter)
         if self._holds(first, meter):
-            touched.add(self.path_of(first.sha256).parent)
+            writing.touched.add(self.path_of(first.sha256).parent)
             return first
-        if self._write(first.sha256, pieces(descriptor), touched, meter) != first.size:
+        if self._write(first.sha256, pieces(descriptor), writing, meter) != first.size:
             raise ConflictError("a file changed while it was read; try again when it is quiet")
         return first
 
-    def _put_text(self, data: bytes, touched: set[Path]) -> Hashed:
+    def _put_text(self, data: bytes, writing: _Writing) -> Hashed:
         hashed = hash_text(data)
         if not self._holds(hashed, None):
-            self._write(hashed.sha256, [memoryview(data)], touched, None)
-        touched.add(self.path_of(hashed.sha256).parent)
+            self._write(hashed.sha256, [memoryview(data)], writing, None)
+        writing.touched.add(self.path_of(hashed.sha256).parent)
         return hashed
 
     def _holds(self, hashed: Hashed, meter: Meter | None) -> bool:
@@ -187,31 +200,26 @@ class ObjectStore:
             return False
 
     def _write(
-        self, sha256: str, data: Iterable[memoryview], touched: set[Path], meter: Meter | None
+        self, sha256: str, data: Iterable[memoryview], writing: _Writing, meter: Meter | None
     ) -> int:
         """Write one object. Raises: ConflictError when the bytes are not those of the name."""
         path = self.path_of(sha256)
-        with disk_errors(path), self._nameless_file() as (descriptor, temporary):
-            found = copy_pieces(data, descriptor, meter)
-            if found.sha256 != sha256:
-                raise ConflictError("a file changed while it was read; try again when it is quiet")
-            os.fchmod(descriptor, 0o444)
-            os.fsync(descriptor)
-            _make_folder(path.parent)
-            os.replace(temporary, path)
-            touched.add(path.parent)
+        with disk_errors(path):
+            descriptor, temporary = self._locked_file()
+            try:
+                found = copy_pieces(data, descriptor, meter)
+                if found.sha256 != sha256:
+                    raise ConflictError(
+                        "a file changed while it was read; try again when it is quiet"
+                    )
+                os.fchmod(descriptor, 0o444)
+                _make_folder(path.parent)
+                writing.touched.add(path.parent)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            writing.pending.add(descriptor, lambda: os.replace(temporary, path))
         return found.size
-
-    @contextmanager
-    def _nameless_file(self) -> Iterator[tuple[int, Path]]:
-        """A locked file under `tmp/`; gone at the end unless it was renamed (rules 1 and 5)."""
-        descriptor, name = self._locked_file()
-        try:
-            yield descriptor, Path(name)
-        finally:
-            os.close(descriptor)
-            with suppress(FileNotFoundError):
-                os.unlink(name)
 
     def _locked_file(self) -> tuple[int, str]:
         while True:
@@ -256,12 +264,4 @@ def _make_folder(folder: Path) -> None:
     except FileNotFoundError:
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.mkdir(folder, 0o700)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

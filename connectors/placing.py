@@ -32,6 +32,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from connectors.connector import check_digest
+from connectors.durable import Durably, sync_folder
 from connectors.listing import (
     DIRECTORY,
     EXECUTABLE,
@@ -104,7 +106,7 @@ def _mend(destination: Path) -> None:
     fresh, old = staging_names(destination)
     if os.path.lexists(old) and not os.path.lexists(destination):
         os.rename(old, destination)  # died between the two renames of rule 3
-        _sync(destination.parent)
+        sync_folder(destination.parent)
     _remove(fresh)
     _remove(old)
 
@@ -138,14 +140,13 @@ def _locked(folder: Path) -> Iterator[None]:
 def _build(
     store: ObjectStore, content: Content, fresh: Path, destination: Path, meter: Meter | None
 ) -> None:
-    if not content.is_tree:
-        _build_file(store, content.sha256, content.executable, fresh, destination, meter)
-        found = read_file(fresh, lambda descriptor: hash_open(descriptor, meter)).sha256
-    else:
-        entries = store.read_listing(content.sha256)
-        _build_tree(store, entries, fresh, destination, meter)
-        again = read_tree(fresh, lambda descriptor: hash_open(descriptor, meter), hash_text)
-        found = listing_digest(again).partition(":")[2]
+    with Durably() as pending:
+        builder = _Builder(store, meter, pending)
+        if content.is_tree:
+            builder.tree(store.read_listing(content.sha256), fresh, destination)
+        else:
+            builder.file(content.sha256, content.executable, fresh, destination)
+    found = _read_again(content, fresh, meter)
     if found != content.sha256:
         raise StoreError(
             f"what was written beside {destination} reads back differently ({found}); the disk or "
@@ -153,36 +154,71 @@ def _build(
         )
 
 
-def _build_tree(
-    store: ObjectStore,
-    entries: tuple[TreeEntry, ...],
-    fresh: Path,
-    destination: Path,
-    meter: Meter | None,
-) -> None:
-    """Each path is plain, and no entry lies under a link: `parse_listing` saw to both."""
-    folders = {fresh: destination}
-    _make_like(fresh, destination)
-    for entry in entries:
+def _read_again(content: Content, fresh: Path, meter: Meter | None) -> str:
+    if not content.is_tree:
+        return read_file(fresh, lambda descriptor: hash_open(descriptor, meter)).sha256
+    entries = read_tree(fresh, lambda descriptor: hash_open(descriptor, meter), hash_text)
+    return check_digest(listing_digest(entries))
+
+
+class _Builder(NamedTuple):
+    """Writes kept content to fresh names; `pending` makes it durable."""
+
+    store: ObjectStore
+    meter: Meter | None
+    pending: Durably
+
+    def tree(self, entries: tuple[TreeEntry, ...], fresh: Path, instead_of: Path) -> None:
+        """Each path is plain, and no entry lies under a link: `parse_listing` saw to both."""
+        folders = {fresh}
+        _make_like(fresh, instead_of)
+        for entry in entries:
+            parts = entry.path.split("/")
+            depth = len(parts) if entry.mode == DIRECTORY else len(parts) - 1
+            for inner in ("/".join(parts[:stop]) for stop in range(1, depth + 1)):
+                if fresh / inner not in folders:
+                    folders.add(fresh / inner)
+                    _make_like(fresh / inner, instead_of / inner)
+            self._entry(entry, fresh / entry.path, instead_of / entry.path)
+        for folder in folders:
+            sync_folder(folder)
+
+    def _entry(self, entry: TreeEntry, fresh: Path, instead_of: Path) -> None:
         if entry.mode == SUBMODULE:
             raise MalformedError(f"{entry.path!r} is a git submodule, which only git can restore")
-        parts = entry.path.split("/")
-        depth = len(parts) if entry.mode == DIRECTORY else len(parts) - 1
-        for stop in range(1, depth + 1):
-            folder = fresh.joinpath(*parts[:stop])
-            if folder not in folders:
-                folders[folder] = destination.joinpath(*parts[:stop])
-                _make_like(folder, folders[folder])
         if entry.mode == LINK:
-            _build_link(store, entry, fresh / entry.path)
+            _build_link(self.store, entry, fresh)
         elif entry.mode != DIRECTORY:
-            place_at, instead_of = fresh / entry.path, destination / entry.path
-            executable = entry.mode == EXECUTABLE
-            _build_file(
-                store, entry.sha256, executable, place_at, instead_of, meter, empty=not entry.size
+            sha256 = entry.sha256 if entry.size else None
+            self.file(sha256, entry.mode == EXECUTABLE, fresh, instead_of)
+
+    def file(self, sha256: str | None, executable: bool, fresh: Path, instead_of: Path) -> None:
+        """One file, hashed on the way; empty without a hash. Raises: as `ObjectStore.check`."""
+        status = _status(instead_of)
+        replaced = status if status is not None and stat.S_ISREG(status.st_mode) else None
+        mode = 0o600 if replaced else 0o777 if executable else 0o666
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(fresh, flags, mode)
+        try:
+            if sha256 is not None:
+                self._copy(sha256, descriptor)
+            if replaced is not None:
+                mode = _with_executable(stat.S_IMODE(replaced.st_mode), executable)
+                _inherit(descriptor, replaced, mode)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self.pending.add(descriptor)
+
+    def _copy(self, sha256: str, descriptor: int) -> None:
+        with self.store.open(sha256) as source:
+            found = copy_pieces(pieces(source), descriptor, self.meter).sha256
+        if found != sha256:
+            raise TamperError(
+                f"the object at {self.store.path_of(sha256)} is damaged; nothing was replaced",
+                expected=sha256,
+                found=found,
             )
-    for folder in folders:
-        _sync(folder)
 
 
 def _build_link(store: ObjectStore, entry: TreeEntry, at: Path) -> None:
@@ -198,39 +234,6 @@ def _make_like(folder: Path, like: Path) -> None:
     status = _status(like)
     if status is not None and stat.S_ISDIR(status.st_mode):
         _inherit(folder, status, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
-
-
-def _build_file(
-    store: ObjectStore,
-    sha256: str,
-    executable: bool,
-    fresh: Path,
-    instead_of: Path,
-    meter: Meter | None,
-    *,
-    empty: bool = False,
-) -> None:
-    """One file, written, hashed on the way, durable. Raises: TamperError, NotFoundError."""
-    status = _status(instead_of)
-    replaces = status is not None and stat.S_ISREG(status.st_mode)
-    mode = 0o600 if replaces else 0o777 if executable else 0o666
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(fresh, flags, mode)
-    try:
-        if not empty:
-            with store.open(sha256) as source:
-                found = copy_pieces(pieces(source), descriptor, meter).sha256
-            if found != sha256:
-                raise TamperError(
-                    f"the object at {store.path_of(sha256)} is damaged; nothing was replaced",
-                    expected=sha256,
-                    found=found,
-                )
-        if status is not None and replaces:
-            _inherit(descriptor, status, _with_executable(stat.S_IMODE(status.st_mode), executable))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _with_executable(mode: int, executable: bool) -> int:
@@ -262,9 +265,9 @@ def _swap(fresh: Path, destination: Path) -> None:
         raise RefusedError(f"{destination} is now a symbolic link; remove it, then restore again")
     if status is None or (stat.S_ISREG(status.st_mode) and not fresh.is_dir()):
         os.replace(fresh, destination)
-        _sync(destination.parent)
+        sync_folder(destination.parent)
     elif _exchange(fresh, destination):
-        _sync(destination.parent)  # `fresh` is now the old content; the caller removes it
+        sync_folder(destination.parent)  # `fresh` is now the old content; the caller removes it
     else:
         _swap_by_two_renames(fresh, destination)
 
@@ -273,7 +276,7 @@ def _swap_by_two_renames(fresh: Path, destination: Path) -> None:
     _, old = staging_names(destination)
     os.rename(destination, old)
     os.rename(fresh, destination)
-    _sync(destination.parent)
+    sync_folder(destination.parent)
     _remove(old)
 
 
@@ -301,11 +304,3 @@ def _remove(path: Path) -> None:
     else:
         with suppress(PermissionError):
             os.unlink(path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
