@@ -459,7 +459,7 @@ def _creation_script() -> str:
 
 
 @cache
-def _expected_schema() -> frozenset[tuple[str, str, str, str | None]]:
+def _expected_schema() -> frozenset[tuple[object, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(_creation_script())
         return frozenset(connection.execute(SQL["schema_objects"]).fetchall())

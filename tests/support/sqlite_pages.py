@@ -24,6 +24,7 @@ COUNTERS = (
     range(92, 100),  # version-valid-for and the version of SQLite that wrote last
 )
 INTERIOR, LEAVES = (2, 5), (10, 13)
+TABLE_LEAF = 13
 
 
 def places(data: bytes) -> list[Place]:
@@ -34,8 +35,32 @@ def places(data: bytes) -> list[Place]:
         for position in span:
             found[position] = Place.COUNTER
     for start in range(0, len(data), size):
+        _mark_row_numbers(data, start, found)
         _mark_free(data, start, size, found)
     return found
+
+
+def _mark_row_numbers(data: bytes, start: int, found: list[Place]) -> None:
+    """What lies in a row beside its values: nothing refers to the number of a schema row, and where a
+    column is the row's number, the row itself holds an empty placeholder for it."""
+    at = 100 if start == 0 else start
+    if data[at] != TABLE_LEAF:
+        return
+    for cell in range(int.from_bytes(data[at + 3 : at + 5], "big")):
+        pointer = at + 8 + 2 * cell
+        number = _after_varint(data, start + int.from_bytes(data[pointer : pointer + 2], "big"))
+        header = _after_varint(data, number)
+        for position in range(number, header) if start == 0 else ():
+            found[position] = Place.COUNTER
+        first = _after_varint(data, header)
+        if data[first] == 0:
+            found[first] = Place.COUNTER
+
+
+def _after_varint(data: bytes, position: int) -> int:
+    while data[position] & 0x80:
+        position += 1
+    return position + 1
 
 
 def _mark_free(data: bytes, start: int, size: int, found: list[Place]) -> None:

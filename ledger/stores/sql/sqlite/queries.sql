@@ -1,8 +1,8 @@
 -- Every statement that the SQLite store runs, by name. `?` are bound in the order of the text.
 
 -- name: schema_objects
--- What the file says its schema is; the automatic indexes have no text.
-SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name;
+-- What the file says its schema is; the automatic indexes have no text, triggers no page.
+SELECT type, name, tbl_name, sql, iif(type = 'trigger', rootpage, NULL) FROM sqlite_schema ORDER BY type, name;
 
 -- name: head
 SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint FROM head WHERE id = 1;
