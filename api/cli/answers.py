@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.cli.output import Column, pairs, table_lines
+from api.cli.output import Column, named_once, pairs, table_lines
 from api.cli.state_view import basis_text, mode_text
 from api.cli.terminal import Ink, plain
 from api.cli.words import digest_text, short_text, time_of, version_text
@@ -253,7 +253,7 @@ def impact_lines(answer: Record, ink: Ink) -> Iterator[str]:
     rows += [("bound", f"{_place(use)} {use['slot']} {_span(use)}") for use in answer["bound"]]
     rows += [("served", f"{_place(use)} {_share(use)} {_span(use)}") for use in answer["served"]]
     rows += [("cut", answer["truncated"])] if answer["truncated"] else []
-    yield from pairs([*rows, ("basis", basis_text(answer["basis"]))], ink)
+    yield from pairs(named_once([*rows, ("basis", basis_text(answer["basis"]))]), ink)
 
 
 def _role(run: Record) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.command import command
-from api.cli.output import Column, pairs
+from api.cli.output import Column, named_once, pairs
 from api.cli.session import Session
 from api.cli.terminal import Ink, plain
 from api.cli.words import count_text
@@ -141,7 +141,7 @@ def report_lines(answer: dict[str, Any], ink: Ink) -> Iterator[str]:
     rows = [("checked", ", ".join(counts) or "nothing")]
     rows += [("note", note) for note in answer["notes"]]
     rows += [("not checked", text) for text in answer["not_checked"]]
-    yield from pairs(list(_first_named(rows)), ink)
+    yield from pairs(named_once(rows), ink)
 
 
 def _finding_lines(finding: dict[str, Any], ink: Ink) -> Iterator[str]:
@@ -151,14 +151,6 @@ def _finding_lines(finding: dict[str, Any], ink: Ink) -> Iterator[str]:
     for name in ("expected", "found"):
         if finding[name]:
             yield f"  {name.ljust(8)} {plain(finding[name])}"
-
-
-def _first_named(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The rows, a name written only where it begins."""
-    before = ""
-    for name, text in rows:
-        yield ("" if name == before else name), text
-        before = name
 
 
 def _register_prove(app: typer.Typer) -> None:

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from api.cli.terminal import Ink, cell, json_safe, plain, width
 
-__all__ = ["Column", "Output", "pairs", "table_lines"]
+__all__ = ["Column", "Output", "named_once", "pairs", "table_lines"]
 
 Record = Mapping[str, Any]
 
@@ -189,6 +189,15 @@ def pairs(rows: Sequence[tuple[str, str]], ink: Ink) -> Iterator[str]:
     wide = max((width(name) for name, _ in rows), default=0)
     for name, value in rows:
         yield f"{ink.dim(name.ljust(wide))}  {plain(value)}".rstrip()
+
+
+def named_once(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows, a name written only where it begins."""
+    before, found = "", []
+    for name, text in rows:
+        found.append(("" if name == before else name, text))
+        before = name
+    return found
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

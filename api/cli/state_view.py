@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.cli.output import Column, pairs, table_lines
+from api.cli.output import Column, named_once, pairs, table_lines
 from api.cli.terminal import Ink, plain
 from api.cli.words import digest_text, time_of, version_text
 
@@ -74,7 +74,7 @@ def state_lines(state: Answer, ink: Ink) -> Iterator[str]:
     else:
         yield "nothing was bound"
     yield ""
-    yield from pairs(list(_notes(state)), ink)
+    yield from pairs(named_once(_notes(state)), ink)
 
 
 def mode_text(mode: str) -> str:
@@ -102,28 +102,21 @@ def _notes(state: Answer) -> Iterator[tuple[str, str]]:
     for name, shares in (("traffic", state["traffic"]), ("shadow", state.get("shadow") or {})):
         for ref, percent in shares.items():
             yield name, f"{percent:g} %  {version_text(ref)}"
-            name = ""
-    yield from _named("running", [_run_text(run) for run in state["runs"]])
+    yield from (("running", _run_text(run)) for run in state["runs"])
     opened = state["open"]
-    yield from _named("incidents", [_open_text("incident", item) for item in opened["incidents"]])
-    yield from _named("approvals", [_open_text("approval", item) for item in opened["approvals"]])
-    yield from _named("missing", [f"{slot} (required)" for slot in state["missing"]])
-    yield from _named("warning", list(state.get("warnings") or []))
+    yield from (("incidents", _open_text("incident", item)) for item in opened["incidents"])
+    yield from (("approvals", _open_text("approval", item)) for item in opened["approvals"])
+    yield from (("missing", f"{slot} (required)") for slot in state["missing"])
+    yield from (("warning", warning) for warning in state["warnings"])
     for name, side in (("last change", "before"), ("next change", "after")):
         if state[side] is not None:
-            change = state[side]
-            yield (
-                name,
-                f"entry {change['index']}, {change['type']}, {time_of(change['effective_at'])}",
-            )
+            yield name, _change_text(state[side])
     yield "digest", state["state_digest"]
     yield "basis", basis_text(state["basis"])
 
 
-def _named(name: str, texts: list[str]) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        yield name, text
-        name = ""
+def _change_text(change: Mapping[str, Any]) -> str:
+    return f"entry {change['index']}, {change['type']}, {time_of(change['effective_at'])}"
 
 
 def _run_text(run: Mapping[str, Any]) -> str:
