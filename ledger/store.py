@@ -37,7 +37,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ledger.chain import StoredRow
-
 from ledger.tiles import Tile
 
 __all__ = ["AppendTransaction", "Head", "KeyUse", "Row", "Store"]
@@ -141,8 +140,8 @@ class Store(Protocol):
         ...
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
-        """The rows of a short range in one list, unexamined: for an audit, which looks at every value
-        itself and is meant to see what should not be there."""
+        """The rows of a short range in one list, unexamined: for an audit, which looks at every
+        value itself and is meant to see what should not be there."""
         ...
 
     def stream_rows(
