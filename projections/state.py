@@ -439,6 +439,14 @@ def _warnings(facts: Facts, bindings: Mapping[str, Binding]) -> list[str]:
 
 def _warnings_of(facts: Facts, ref: str) -> list[str]:
     recorded = facts.first.get(("asset", ref))
+    told = _warnings_of_records(facts, ref, recorded)
+    withdrawn = facts.earliest.get(("withdrawn", ref))
+    if withdrawn is not None:
+        told.append(f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}")
+    return told
+
+
+def _warnings_of_records(facts: Facts, ref: str, recorded: Fact | None) -> list[str]:
     if recorded is None:
         return [f"{ref} is bound, but no entry records this version: its digest is not known"]
     others = sorted(
@@ -446,12 +454,8 @@ def _warnings_of(facts: Facts, ref: str) -> list[str]:
         for (part, name), fact in facts.first.items()
         if name == ref and part.startswith("digest ") and fact.entry != recorded.entry
     )
-    told = [
+    return [
         f"entry {index} recorded {ref} again with another digest, {digest}; "
         f"the first record, entry {recorded.entry}, holds"
         for index, digest in others
     ]
-    withdrawn = facts.earliest.get(("withdrawn", ref))
-    if withdrawn is not None:
-        told.append(f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}")
-    return told

@@ -60,7 +60,7 @@ def split(ref: str) -> tuple[str, str, str]:
 # --- events ------------------------------------------------------------------------------------
 
 scopes = st.sampled_from(PIPELINES[:1] * 6 + PIPELINES[1:])
-refs = st.sampled_from(REFS)
+refs = st.sampled_from(REFS[:2] * 2 + REFS)
 ids = st.sampled_from(("1", "1", "2"))
 about = st.sampled_from(
     (
@@ -124,10 +124,7 @@ bindings = st.builds(
 removals = st.builds(
     lambda scope, slot: _of_pipeline("binding.removed/1", scope, slot=slot), scopes, slots
 )
-events = st.one_of(
-    bindings,
-    bindings,
-    bindings,
+others = st.one_of(
     removals,
     st.builds(
         lambda scope, shares, mode: _of_pipeline(
@@ -142,8 +139,6 @@ events = st.one_of(
         scopes,
         st.sampled_from(_DEFINED),
     ),
-    st.builds(_recorded, refs, st.sampled_from("ab"), st.lists(refs, max_size=2, unique=True)),
-    st.builds(_withdrawn, refs),
     st.builds(
         lambda scope, run, inputs: (
             "run.started/1",
@@ -194,6 +189,11 @@ events = st.one_of(
     ),
     st.just(("note.added/1", "note/x", {"text": "nothing to do with it"})),
 )
+versions = st.one_of(
+    st.builds(_recorded, refs, st.sampled_from("ab"), st.lists(refs, max_size=2, unique=True)),
+    st.builds(_withdrawn, refs),
+)
+events = st.integers(0, 9).flatmap(lambda n: bindings if n < 4 else versions if n < 6 else others)
 
 # How late: not stated, the same instant, seconds in the past, up to five minutes ahead.
 lateness = st.one_of(st.none(), st.integers(0, 6), st.integers(0, FAR), st.integers(-300, -1))
