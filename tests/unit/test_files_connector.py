@@ -498,3 +498,16 @@ def test_a_default_name_is_normalised_and_the_location_is_not(
     target = write(tmp_path / "u\u0308.csv", "x")
     version = version_of(connector, target)
     assert version.name == "\u00fc.csv" and path_of_location(version.location) == target
+
+
+def test_more_files_than_may_be_open_at_once(connector: FilesConnector, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for number in range(300):
+        write(folder / f"{number % 7}" / f"{number}", str(number % 50))
+    good = version_of(connector, folder)
+    before = len(os.listdir("/proc/self/fd"))
+    write(folder / "0/0", "bad")
+    bad = version_of(connector, folder)
+    assert connector.restore(step_to(good, bad.digest)).status == "done"
+    assert version_of(connector, folder).digest == good.digest
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connectors import repository
 from connectors.connector import AssetVersion, Message, RestoreStep, Settings
 from connectors.git import GitConnector, parse_target
-from ledger.errors import MalformedError, NotFoundError, RefusedError
+from connectors.program import Finished
+from ledger.errors import MalformedError, NotFoundError, RefusedError, UnreachableError
 from ledger.events import parse_event
 from tests.support.repositories import commit_all, git, make_repository, write
 
@@ -569,3 +572,32 @@ def test_hook_messages_that_are_none(connector: GitConnector, body: bytes) -> No
     headers = {"hook": "post-receive", "repository": "shop.git"}
     with pytest.raises(MalformedError):
         connector.translate(Message(headers=headers, body=body))
+
+
+# Time limits.
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("commit-tree", "failed"), ("update-ref", "unknown"), ("read-tree", "unknown")],
+)
+def test_a_time_limit_is_unknown_only_once_something_may_have_moved(
+    connector: GitConnector, shop: Path, monkeypatch: pytest.MonkeyPatch, command: str, status: str
+) -> None:
+    good = version_of(connector, shop)
+    edit(shop)
+    commit_all(shop, "bad")
+    step = step_to(good, version_of(connector, shop).digest)
+    real = repository.run
+
+    def slow(argv: list[str], **more: Any) -> Finished:
+        if command in argv:
+            raise UnreachableError("did not answer within 600 seconds and was ended")
+        return real(argv, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(repository, "run", slow)
+        outcome = connector.restore(step)
+    assert outcome.status == status and "did not answer" in outcome.detail
+    assert connector.restore(step).status == "done"
+    assert connector.read_back(step).digest == good.digest
