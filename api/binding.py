@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api.asking import asset_version
+from api.hints import hinted
 from ledger.asset_ref import split_asset_ref
 from ledger.canonical import canonical_digest
 from ledger.errors import ConflictError, NotFoundError
@@ -91,7 +92,10 @@ def bind(
     """Bind a recorded version. Raises NotFoundError for one that no entry records."""
     ref = asset_version(rooms, ref)
     if _recorded(rooms, ref) is None:
-        raise NotFoundError(f"no entry records {ref}, so it cannot be bound")
+        raise hinted(
+            NotFoundError(f"no entry records {ref}, so it cannot be bound"),
+            f"asof capture SYSTEM TARGET -p {pipeline} -s {stage} --slot {slot}",
+        )
     held = _held(rooms, pipeline, stage, slot, now=now)
     if held is not None and held["asset_version"] == ref:
         return Change(asset_version=ref, drafts=())
@@ -114,7 +118,10 @@ def unbind(
     """Empty a slot. Raises NotFoundError where nothing is bound to it."""
     held = _held(rooms, pipeline, stage, slot, now=now)
     if held is None:
-        raise NotFoundError(f"nothing is bound to {slot!r} of {pipeline!r} in stage {stage!r}")
+        raise hinted(
+            NotFoundError(f"nothing is bound to {slot!r} of {pipeline!r} in stage {stage!r}"),
+            f"asof state -p {pipeline} -s {stage}",
+        )
     data = {
         "pipeline": pipeline,
         "stage": stage,

@@ -10,9 +10,11 @@ Whoever reports the error prints them as `try: …`; everybody else need not kno
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["hinted", "hints_of"]
+__all__ = ["hinted", "hinting", "hints_of"]
 
 _Error = TypeVar("_Error", bound=BaseException)
 _MARK = "try: "
@@ -22,6 +24,17 @@ def hinted(error: _Error, hint: str) -> _Error:
     """Attach a hint and return the error, for `raise`."""
     error.add_note(_MARK + hint)
     return error
+
+
+@contextmanager
+def hinting(kind: type[BaseException], hint: str) -> Iterator[None]:
+    """Attach a hint to any error of a kind that leaves the block and has none yet."""
+    try:
+        yield
+    except kind as error:
+        if not hints_of(error):
+            hinted(error, hint)
+        raise
 
 
 def hints_of(error: BaseException) -> list[str]:

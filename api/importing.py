@@ -98,4 +98,5 @@ def _check_line(line: bytes, number: int, actor: str, now: int) -> None:
         parse_drafts(line, actor, now)
     except MalformedError as error:
         text = str(error).removeprefix(f"{error.where}: ")
-        raise MalformedError(text, where=f"line {number} {error.where}".rstrip()) from None
+        place = error.where.removeprefix("line 1").strip()
+        raise MalformedError(text, where=f"line {number} {place}".rstrip()) from None

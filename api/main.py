@@ -25,7 +25,7 @@ from api import __version__
 from api.hints import hinted
 from api.settings import Settings, environment
 from ledger.clock import system_clock
-from ledger.errors import AsofError, MalformedError, NotFoundError
+from ledger.errors import ConflictError, MalformedError, NotFoundError
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, VKEY_FILE, has_signing_key, load_key, load_vkey
 from ledger.note import Signer, format_vkey
@@ -220,6 +220,8 @@ class Rooms:
         """Attach the command with the nearest pipeline, or the one that makes the first."""
         from difflib import get_close_matches
 
+        if not str(error).startswith("no entry is about"):
+            return error
         known = {
             f"{name} -s {of}": (name, of) for name, of in self.index.pipelines(self.reader.size())
         }
@@ -313,7 +315,7 @@ def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, A
                 "keys": str(keys_of(settings)),
                 "vkey": format_vkey(ledger.vkey),
             }
-    except AsofError as error:
+    except ConflictError as error:
         raise hinted(error, "asof log, or --store sqlite:///PATH for a new one") from None
 
 

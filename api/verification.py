@@ -16,11 +16,13 @@ from api.main import keys_of
 from api.settings import Settings
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
+from ledger.checkpoint import open_checkpoint
 from ledger.errors import MalformedError, NotFoundError
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, load_vkey
 from ledger.note import VerifierKey, parse_vkey
 from ledger.opening import sqlite_path
+from ledger.receipt import parse_receipt
 
 __all__ = ["verify", "vkey_of"]
 
@@ -52,14 +54,16 @@ def verify(
         return read_bundle(target, vkey=given)
     url, guard = _place(settings, target)
     key = given or _own_key(settings)
+    kept = None if receipt is None else _receipts(receipt)
+    signed = None if against is None else _checkpoint(against, key)
     report = verify_url(
         url,
         vkey=key,
         guard=guard,
         workers=workers or _workers(settings, target),
         progress=progress,
-        receipt=None if receipt is None else receipt.read_bytes(),
-        against=None if against is None else against.read_bytes(),
+        receipt=kept,
+        against=signed,
         now=now,
     )
     if given is None:
@@ -80,6 +84,29 @@ def vkey_of(text: str) -> VerifierKey:
     return parse_vkey(text)
 
 
+def _receipts(path: Path) -> bytes:
+    """The receipts of a file, one a line. What is none is the caller's mistake."""
+    data = path.read_bytes()
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            parse_receipt(line)
+        except MalformedError as error:
+            where = f"--receipt {path} line {number}"
+            raise MalformedError(f"this is no receipt: {error}", where=where) from None
+    return data
+
+
+def _checkpoint(path: Path, key: VerifierKey) -> bytes:
+    """The checkpoint of a file; one that this key never signed says nothing of the ledger either."""
+    data = path.read_bytes()
+    try:
+        open_checkpoint(data, key)
+    except MalformedError as error:
+        where = f"--against {path}"
+        raise MalformedError(f"this is no checkpoint of the ledger: {error}", where=where) from None
+    return data
+
+
 def _place(settings: Settings, target: Path | None) -> tuple[str, Guard | None]:
     """Where to look, and the guard that belongs to it, if it may be read."""
     if target is not None:
@@ -96,7 +123,7 @@ def _own_key(settings: Settings) -> VerifierKey:
     try:
         return load_vkey(keys_of(settings))
     except NotFoundError as error:
-        raise hinted(error, "asof verify … --vkey KEY, with the key that you were given") from None
+        raise hinted(error, "asof verify --vkey KEY, with the key that you were given") from None
 
 
 def _workers(settings: Settings, target: Path | None) -> int:

@@ -33,18 +33,22 @@ $ asof state --pipeline forecast --stage production --at '2h ago'
 
 1. Answers go to the standard output, and nothing else does. Progress, remarks and errors go to the
    standard error. A progress bar appears after half a second, on a terminal only.
-2. `-o table` (the default, for people), `json` (the documented form), `jsonl` (one record a line) and `csv`
-   (one row a record). The form is never guessed from where the output goes.
-3. The global options `--store`, `--output`, `--quiet` and, for commands that write, `--actor` are accepted
-   before and after the sub-command; the last one wins. An option wins over the environment.
-4. Every time is printed in UTC with its offset, cut to whole seconds in tables and exact in JSON and CSV. Every
-   time that is read must have an offset. `--from A --to B` includes both ends.
-5. An error is one line that says what and where, and one that says what to try.
-   Text from the ledger is shown with control and direction characters written out (`\\x1b`, `\\u202e`).
-6. `asof --install-completion` teaches the shell (bash, zsh, fish, PowerShell) the commands and options.
+2. `-o table` (the default, for people), `json` (the documented form), `jsonl` (one record a line)
+   and `csv` (one row a record). The form is never guessed from where the output goes.
+3. The global options `--store`, `--output`, `--quiet` and, for commands that write, `--actor` are
+   accepted before and after the sub-command; the last one wins, and wins over the environment.
+4. Every time is printed in UTC with its offset, cut to whole seconds in tables and exact in JSON
+   and CSV. Every time that is read must have an offset. `--from A --to B` includes both ends.
+5. Versions that are a digest or a commit are cut to twelve digits and `…` in tables; what is shown
+   may be typed: commands take the beginning of a version where only one begins so.
+6. An error is one line that says what and where, and one that says what to try. Text from the
+   ledger is shown with control and direction characters written out (`\\x1b`, `\\u202e`).
+7. `asof --install-completion` teaches the shell (bash, zsh, fish, PowerShell) commands, options,
+   and the names that the ledger holds.
 
-What a script must **not** assume: that tables keep their looks; that a message keeps its words (the exit code
-and the JSON members stay); that an exit code above 8 other than 130 and 141 comes from asof.
+What a script must **not** assume: that tables keep their looks; that a message keeps its words (the
+exit code and the members of the JSON stay); that an exit code above 8 other than 130 and 141 comes
+from asof.
 """
 
 
@@ -75,8 +79,8 @@ def _times() -> Iterator[str]:
     ]:
         yield f"| {form} | {meaning} |"
     yield ""
-    yield "`--at T` alone asks what held at T, as known now. `--known-at T` alone asks what was known at T and"
-    yield "held at T. Both together: any pair. Neither: now. Answers say which of these they are.\n"
+    yield "`--at T` alone asks what held at T, as known now. `--known-at T` alone asks what was known"
+    yield "at T and held at T. Both together: any pair. Neither: now. Answers say which they are.\n"
 
 
 def _exit_codes() -> Iterator[str]:

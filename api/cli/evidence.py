@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.command import command
+from api.cli.options import MOST_ENTRIES, IndexArgument
 from api.cli.output import Column, named_once, pairs
 from api.cli.session import Session
 from api.cli.terminal import Ink, plain
 from api.cli.words import count_text
+from api.hints import hinting
 from ledger.errors import MalformedError, NotFoundError
 
 __all__ = ["register"]
@@ -164,7 +166,7 @@ def _register_prove(app: typer.Typer) -> None:
     )
     def prove(
         session: Session,
-        index: Annotated[int, typer.Argument(metavar="INDEX", help="The entry, counted from 0.")],
+        index: IndexArgument,
         out: Annotated[
             Path | None,
             typer.Option(
@@ -192,7 +194,8 @@ def _register_prove(app: typer.Typer) -> None:
         from ledger.proof import format_proof
 
         reader = session.rooms.reader
-        proof = format_proof(reader.inclusion(index))
+        with hinting(NotFoundError, "asof log --last 20"):
+            proof = format_proof(reader.inclusion(index))
         data = reader.entry_bytes(index)
         if entry is not None:
             entry.write_bytes(data)
@@ -219,7 +222,10 @@ def _register_bundle(app: typer.Typer) -> None:
         session: Session,
         out: Annotated[Path, typer.Argument(metavar="BUNDLE.zip", help="The file to write.")],
         index: Annotated[
-            list[int], typer.Argument(metavar="INDEX…", help="The entries that it is about.")
+            list[int],
+            typer.Argument(
+                metavar="INDEX…", min=0, max=MOST_ENTRIES, help="The entries that it is about."
+            ),
         ],
         withhold: Annotated[
             list[int] | None,

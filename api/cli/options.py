@@ -12,11 +12,13 @@ from api.cli import completing
 from ledger.errors import MalformedError
 
 __all__ = [
+    "MOST_ENTRIES",
     "AssetVersionArgument",
     "AtOption",
     "BasisOption",
     "EffectiveAtOption",
     "FromOption",
+    "IndexArgument",
     "KeyOption",
     "KnownAtOption",
     "OptionalPipelineOption",
@@ -107,6 +109,8 @@ BasisOption = Annotated[
     typer.Option(
         "--basis",
         metavar="N",
+        min=1,
+        max=(1 << 53) - 1,
         help="Answer from the first N entries, to repeat an answer.",
         show_default=False,
     ),
@@ -141,6 +145,11 @@ KeyOption = Annotated[
     ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show_default=False)]
+MOST_ENTRIES = (1 << 53) - 1
+IndexArgument = Annotated[
+    int,
+    typer.Argument(metavar="INDEX", min=0, max=MOST_ENTRIES, help="The entry, counted from 0."),
+]
 AssetVersionArgument = Annotated[
     str,
     typer.Argument(

@@ -12,6 +12,7 @@ only. An error that nobody meant ends with 8: it could not be told whether all i
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ _HINTS: tuple[tuple[type[BaseException], str], ...] = (
     (MalformedError, "{command} --help"),
     (UnknownOutcomeError, "the same command again, with the same --idempotency-key"),
     (ConflictError, "read again (asof log), then decide again"),
-    (NotFoundError, "asof log, to see what there is"),
+    (NotFoundError, "{command} --help"),
     (UnreachableError, "again in a moment; nothing is known to have changed"),
     (RefusedError, "{command} --help"),
     (TamperError, "asof verify -o json, and keep the files as they are: they are evidence"),
@@ -77,6 +78,9 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
     return 3 if isinstance(error, FileNotFoundError) else 8
+
+
+_COMMAND = re.compile(r"asof [^,(]*[^,( ]")  # up to the words that explain it
 
 
 def report(error: BaseException, *, command: str, store: str | None = None) -> int:
@@ -102,8 +106,10 @@ def problem_lines(
 
 def with_store(hint: str, store: str | None) -> str:
     """A command that is suggested, with the --store that was given."""
-    named = store is None or "--store" in hint or hint.endswith("--help")
-    return hint if named or not hint.startswith("asof ") else f"{hint} --store {store}"
+    command = _COMMAND.match(hint)
+    if store is None or command is None or "--store" in hint or hint.endswith("--help"):
+        return hint
+    return f"{command.group()} --store {store}{hint[command.end() :]}"
 
 
 def _what(error: BaseException) -> str:
@@ -112,8 +118,8 @@ def _what(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
-        place = f": {error.filename}" if error.filename else ""
-        return plain(f"{error.strerror or error}{place}")
+        place = f"{error.filename}: " if error.filename else ""
+        return plain(f"{place}{error.strerror or error}")
     return plain(f"unexpected {type(error).__name__}: {error} ({_place(error)})")
 
 

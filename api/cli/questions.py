@@ -25,6 +25,7 @@ from api.cli.options import (
     AtOption,
     BasisOption,
     FromOption,
+    IndexArgument,
     KnownAtOption,
     OptionalPipelineOption,
     OptionalStageOption,
@@ -35,7 +36,8 @@ from api.cli.options import (
 from api.cli.output import Column
 from api.cli.session import Session
 from api.cli.state_view import STATE_COLUMNS, state_lines, state_rows
-from ledger.errors import MalformedError
+from api.hints import hinting
+from ledger.errors import MalformedError, NotFoundError
 
 if TYPE_CHECKING:
     from projections.log import Filter
@@ -326,10 +328,11 @@ def _register_show(app: typer.Typer) -> None:
     @command(app, "show", examples=["asof show 1204", "asof show 0 -o json"])
     def show(
         session: Session,
-        index: Annotated[int, typer.Argument(metavar="INDEX", help="The entry, counted from 0.")],
+        index: IndexArgument,
     ) -> None:
         """One entry: what it says, who recorded it, and its place in the chain."""
-        record = session.rooms.reader.entry(index).as_json()
+        with hinting(NotFoundError, "asof log --last 20"):
+            record = session.rooms.reader.entry(index).as_json()
         session.output.answer(
             record, lines=lambda ink: entry_lines(record, ink), rows=[record], columns=LOG_COLUMNS
         )

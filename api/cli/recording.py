@@ -13,6 +13,7 @@ import typer
 
 from api.cli.command import command, group, new_app
 from api.cli.options import (
+    MOST_ENTRIES,
     AssetVersionArgument,
     EffectiveAtOption,
     KeyOption,
@@ -562,6 +563,8 @@ def _register_remarks(app: typer.Typer) -> None:
             typer.Option(
                 "--index",
                 metavar="N",
+                min=0,
+                max=MOST_ENTRIES,
                 show_default=False,
                 help="The entry it names (default: the last one).",
             ),
@@ -574,8 +577,9 @@ def _register_remarks(app: typer.Typer) -> None:
         size = session.rooms.reader.size()
         place = size - 1 if index is None else index
         if not 0 <= place < size:
-            raise NotFoundError(
-                f"there is no entry {place}: the ledger has {size} entries, 0 to {size - 1}"
+            raise hinted(
+                NotFoundError(f"there is no entry {place}: the ledger has {size}, counted from 0"),
+                "asof log --last 20",
             )
         data = {"tag": name, "index": place, **_common(reason, None)}
         _one(session, "tag.set/1", data, key=idempotency_key, receipt=receipt)

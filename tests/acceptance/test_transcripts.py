@@ -19,7 +19,7 @@ def test_transcript(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_transcript_can_fail(tmp_path: Path) -> None:
-    """The negative control: wrong output, wrong code, wrong error text, output where none may be."""
+    """The negative control: wrong output, code or error text, output where none may be."""
     for text, complaint in [
         ("$ echo one\ntwo\n", "expected:"),
         ("$ false\n", "exit code 1, expected 0"),

@@ -8,8 +8,8 @@ import inspect
 
 import pytest
 
-from api.cli.problems import EXIT_CODES, exit_code_of, problem_lines
-from api.hints import hinted
+from api.cli.problems import EXIT_CODES, exit_code_of, problem_lines, with_store
+from api.hints import hinted, hinting, hints_of
 from ledger import errors
 from ledger.errors import AsofError, MalformedError, NotFoundError, TamperError
 
@@ -53,7 +53,7 @@ def test_hostile_words_stay_on_their_line() -> None:
 
 def test_a_file_that_cannot_be_read() -> None:
     error = FileNotFoundError(2, "No such file or directory", "events.jsonl")
-    assert lines(error) == ["asof: No such file or directory: events.jsonl"]
+    assert lines(error) == ["asof: events.jsonl: No such file or directory"]
     assert exit_code_of(error) == 3
     assert exit_code_of(PermissionError(13, "Permission denied", "events.jsonl")) == 8
 
@@ -73,3 +73,26 @@ def test_what_nobody_meant() -> None:
 def test_interrupted() -> None:
     assert lines(KeyboardInterrupt()) == ["asof: interrupted"]
     assert exit_code_of(KeyboardInterrupt()) == 130
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        ("asof init", "asof init --store URL"),
+        ("asof init, or another folder", "asof init --store URL, or another folder"),
+        ("asof state -p x (the nearest)", "asof state -p x --store URL (the nearest)"),
+        ("asof log --store other", "asof log --store other"),
+        ("asof state --help", "asof state --help"),
+        ("again in a moment", "again in a moment"),
+    ],
+)
+def test_a_suggested_command_names_the_store_that_was_given(hint: str, expected: str) -> None:
+    assert with_store(hint, "URL") == expected
+    assert with_store(hint, None) == hint
+
+
+def test_a_hint_is_attached_once() -> None:
+    with pytest.raises(NotFoundError) as caught, hinting(NotFoundError, "outer"):
+        with hinting(NotFoundError, "inner"):
+            raise NotFoundError("x")
+    assert hints_of(caught.value) == ["inner"]
