@@ -19,6 +19,7 @@ may name any (T, K); the price of each is in docs/spec/projections.md, rules 10 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["DamagedIndexError", "Index", "Interval", "RunEdge", "open_index"]
 
 APPLICATION_ID: Final = 0x61736978
-TABLES_VERSION: Final = 1
 BATCH: Final = 5_000
 MAGIC: Final = b"SQLite format 3\x00"
 OPEN_WIDTH: Final = 1 << 62
@@ -100,12 +100,15 @@ def open_index(
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Index:
-    """An index that is up to date, built again where it is of another history; in memory without
-    a path.
+    """An index that is up to date, built again where it is of another history or damaged; in
+    memory without a path, or where the file may not be written.
 
     `notice` is told, in words, why it was built again. What is in the way and is no index of ours
     is never touched. Raises StoreError.
     """
+    if path is not None and path.exists() and not os.access(path, os.W_OK):
+        _tell(notice, f"the index {path} may not be written here: building one in memory")
+        path = None
     try:
         return _up_to_date(path, reader, progress, notice)
     except DamagedIndexError as error:
@@ -182,11 +185,11 @@ class Index:
         TamperError where this ledger does not hold the entry that was indexed last.
         """
         target = self._reader.size()
-        while (size := self._catch_up_batch(target)) < target:
+        size = self._checked_position(target)
+        while size < target:
+            size = self._catch_up_batch(target)
             if progress is not None:
                 progress(size, target)
-        if progress is not None:
-            progress(size, target)
         return size
 
     def _catch_up_batch(self, target: int) -> int:
@@ -214,6 +217,8 @@ class Index:
                 f"the index {self._name} belongs to the ledger {origin!r}, "
                 f"not to {self._reader.origin!r}"
             )
+        if size > target:  # another process may have seen, and indexed, entries since
+            target = self._reader.size()
         held = self._reader.leaf_hash(size - 1) if size <= target else None
         if held != leaf:
             raise TamperError(
@@ -455,11 +460,15 @@ def _check_file(path: Path) -> None:
 def _connect(name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name, isolation_level=None, timeout=30, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -16000")
-        _create_tables(connection)
+        there = "SELECT 1 FROM sqlite_schema WHERE name = 'position_1'"
+        if connection.execute(there).fetchone() is None:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            _create_tables(connection)
+            connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise

@@ -85,6 +85,17 @@ def test_two_may_share_the_file(told: Story, path: Path) -> None:
         assert model(told, one) == model(told, two) == "model/m@3"
 
 
+def test_another_process_may_be_ahead_of_what_we_saw(
+    told: Story, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We look at the size, the ledger grows, another process indexes it, we go on."""
+    sizes = iter((7, 12, 7, 12))
+    with closing(Index.open(path, told.reader)) as index:
+        index.catch_up()
+        monkeypatch.setattr(told.reader, "size", lambda: next(sizes))
+        assert index.catch_up() == 12
+
+
 def test_rows_and_position_change_together(
     told: Story, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,3 +206,25 @@ def test_a_bucket_is_the_least_power_of_two(duration: int) -> None:
     else:
         assert duration <= 1 << bucket
         assert bucket == 0 or duration > 1 << (bucket - 1)
+
+
+def test_nothing_is_written_where_nothing_is_new(told: Story, path: Path) -> None:
+    """So that a question never waits for another process that indexes."""
+    with closing(Index.open(path, told.reader)) as index:
+        index.catch_up()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(open_index(path, told.reader)) as index:
+            assert model(told, index) == "model/m@2"
+
+
+def test_a_file_that_may_not_be_written(
+    told: Story, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"")
+    monkeypatch.setattr(index_module.os, "access", lambda *_: False)
+    said: list[str] = []
+    with closing(open_index(path, told.reader, notice=said.append)) as index:
+        assert model(told, index) == "model/m@2"
+    assert path.read_bytes() == b""
+    assert "building one in memory" in said[0]
