@@ -2,8 +2,8 @@
 
 ::
 
-    connector = EnvironmentConnector(Settings(environ=os.environ)) [seen] = connector.observe(".")
-    # this interpreter, the lock files in this folder
+    connector = EnvironmentConnector(Settings(environ=os.environ))
+    [seen] = connector.observe(".")          # this interpreter, the lock files in this folder
     seen.asset.metadata["environment"]["packages"]      # {'numpy': '2.3.4', …}
 
     TARGET = FOLDER | INTERPRETER | INTERPRETER "#" FOLDER

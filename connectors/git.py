@@ -2,10 +2,10 @@
 
 ::
 
-    connector = GitConnector(Settings(environ=os.environ)) [seen] = connector.observe("/srv/shop")
-    # the whole tree of HEAD [seen] = connector.observe("/srv/shop/params.yaml",
-    kind="hyperparameters") [seen] = connector.observe("/srv/shop.git#main:src")         # a bare
-    repository, a branch, a folder
+    connector = GitConnector(Settings(environ=os.environ))
+    [seen] = connector.observe("/srv/shop")                  # the whole tree of HEAD
+    [seen] = connector.observe("/srv/shop/params.yaml", kind="hyperparameters")
+    [seen] = connector.observe("/srv/shop.git#main:src")     # a bare repository, a branch, a folder
 
     TARGET = PATH [ "#" REF ] [ ":" PART ]      PATH itself may name a file or folder of the
     working tree

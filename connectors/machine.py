@@ -2,8 +2,7 @@
 
 ::
 
-    read_machine(Path("/"), programs)["os"]     # {'id': 'debian', 'version': '12', 'kernel':
-    '6.1.0', …}
+    read_machine(Path("/"), programs)["os"]     # {'id': 'debian', 'kernel': '6.1.0', …}
 
 Facts are read from files below a root folder and from programs, so that a test, or another
 machine's recorded output, can stand in for both. What changes by itself (free memory,

@@ -2,8 +2,8 @@
 
 ::
 
-    done = run(["git", "-C", "/srv/shop", "rev-parse", "HEAD"], cwd=Path("/srv/shop"),
-    environ=os.environ) done.stdout
+    done = run(["git", "rev-parse", "HEAD"], cwd=Path("/srv/shop"), environ=os.environ)
+    done.stdout
 
 Rules:
 

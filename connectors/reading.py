@@ -2,9 +2,8 @@
 
 ::
 
-    read_file(Path("orders.csv"), hash_open)            # TreeEntry(path='orders.csv', sha256=…)
-    read_tree(Path("images"), hash_open, hash_text)     # one entry for each file, link, empty
-    folder
+    read_file(Path("orders.csv"), hash_open)          # TreeEntry(path='orders.csv', sha256=…)
+    read_tree(Path("images"), hash_open, hash_text)   # an entry for each file, link, empty folder
 
 Rules:
 
