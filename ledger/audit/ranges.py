@@ -114,26 +114,28 @@ def _batches(
         end = min(stop, position + BATCH)
         try:
             yield store.raw_rows(position, end)
-        except AsofError:
-            yield _one_by_one(store, position, end, result)
+        except AsofError as error:
+            yield _readable(store, position, end, error, result)
         position = end
 
 
-def _one_by_one(store: Store, start: int, stop: int, result: RangeResult) -> list[StoredRow]:
+def _readable(
+    store: Store, start: int, stop: int, error: AsofError, result: RangeResult
+) -> list[StoredRow]:
+    """The rows that can be read of a range that cannot be read as a whole, found by halving it."""
+    if stop - start == 1:
+        message = "the store cannot read the entry"
+        result.add(
+            Finding(step=ENTRIES, message=message, index=start, expected="a row", found=str(error))
+        )
+        return []
+    middle = (start + stop) // 2
     rows: list[StoredRow] = []
-    for index in range(start, stop):
+    for low, high in ((start, middle), (middle, stop)):
         try:
-            rows += store.raw_rows(index, index + 1)
-        except AsofError as error:
-            result.add(
-                Finding(
-                    step=ENTRIES,
-                    message="the store cannot read the entry",
-                    index=index,
-                    expected="a row",
-                    found=str(error),
-                )
-            )
+            rows += store.raw_rows(low, high)
+        except AsofError as deeper:
+            rows += _readable(store, low, high, deeper, result)
     return rows
 
 

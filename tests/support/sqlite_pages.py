@@ -41,7 +41,7 @@ def places(data: bytes) -> list[Place]:
 
 
 def _mark_row_numbers(data: bytes, start: int, found: list[Place]) -> None:
-    """What lies in a row beside its values: nothing refers to the number of a schema row, and where a
+    """What a row holds beside its values: nothing refers to the number of a schema row, and where a
     column is the row's number, the row itself holds an empty placeholder for it."""
     at = 100 if start == 0 else start
     if data[at] != TABLE_LEAF:

@@ -17,7 +17,7 @@ from ledger.errors import MalformedError, StoreError, TamperError
 from ledger.guard import GuardMark, MemoryGuard
 from ledger.note import Signer, open_note, sign_note
 from ledger.receipt import format_receipt
-from ledger.store import Head, KeyUse, Row
+from ledger.store import Head, KeyUse
 from ledger.stores.memory import MemoryStore
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import Tile
@@ -541,5 +541,36 @@ def test_a_store_that_fails_or_is_damaged_is_a_report(
     assert found(checked(told.store)) == [("1 store", None)]
 
 
-def test_the_row_type_is_the_stores() -> None:
-    assert Row._fields[0] == "index"
+def test_a_file_whose_schema_was_changed_is_invalid(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "asof.db"
+    data = file.read_bytes()
+    copy.write_bytes(data.replace(b"an entry is never deleted", b"an entry is often deleted"))
+    report = verify_url(f"sqlite:///{copy}", vkey=SIGNER.vkey)
+    assert found(report) == [("1 store", None)]
+
+
+def test_what_a_worker_does_is_what_is_done_here(file: Path) -> None:
+    """The functions that run in other processes, run in this one."""
+    whole._enter(f"sqlite:///{file}")
+    try:
+        assert whole._integrity_there() == [] and whole._spans_there(3000) == []
+        result = whole._range_there(ORIGIN, 256, 600)
+        assert (result.entries, len(result.tile_roots), len(result.rest)) == (344, 1, 88)
+    finally:
+        whole._opened.pop().close()
+
+
+def test_too_many_findings_are_counted(big: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges_module, "MAX_FINDINGS", 3)
+    for index in range(10):
+        change_row(big, index, actor="user:eve")
+    report = checked(big)
+    assert len(report.findings) == 3 and report.more_findings == 7
+
+
+def test_an_entry_may_be_erased_twice(told: Told) -> None:
+    assert isinstance(told.store, MemoryStore)
+    for number in (1, 2):
+        told.record("subject.erased/1", f"privacy/{number}", {"indexes": [2]})
+    change_row(told.store, 2, salt=None, payload=None)
+    assert checked(told.store).result is Verdict.VALID

@@ -9,17 +9,23 @@ from typing import Any
 
 import pytest
 
+from ledger.audit import verify
 from ledger.bundle import build as building
 from ledger.bundle import check_bundle, read_bundle
 from ledger.bundle.container import TooLargeError, read_container, write_container
 from ledger.bundle.manifest import parse_manifest
 from ledger.bundle.question import erased_indexes, parse_question
 from ledger.canonical import canonical_digest, format_json
+from ledger.chain import ChainHead, Prepared, link
 from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.commitment import commit
 from ledger.draft import Draft
+from ledger.entry import EntryFormatter
 from ledger.errors import MalformedError, NotFoundError, RefusedError, TamperError
+from ledger.merkle import Frontier
 from ledger.note import Signer, format_vkey, open_note, sign_note
-from ledger.store import Row
+from ledger.reader import Reader
+from ledger.store import Head, Row
 from ledger.stores.memory import MemoryStore
 from ledger.tiles import format_bundle
 from ledger.verdict import MAX_FINDINGS, Finding, Report, Verdict
@@ -636,3 +642,43 @@ def test_the_story_is_what_it_says(told: Told) -> None:
     rows = list(told.reader.rows(0, 12))
     assert isinstance(rows[0], Row) and rows[1].recorded_at - rows[0].recorded_at == MINUTE
     assert (told.reader.origin, GENERATOR) == (ORIGIN, "asof test")
+
+
+def test_an_operator_who_skips_a_stream_version_is_found(tmp_path: Path) -> None:
+    """Every hash and signature is right, as the operator made them; only the numbering is not."""
+    events = [
+        Prepared("user:ada", "note/a", "note.added/1", v, commit(b"s" * 16, b"{}")) for v in (1, 3)
+    ]
+    linked = link(ChainHead(), events, formatter=EntryFormatter(ORIGIN), now=START)
+    frontier = Frontier.empty().extended(linked.leaf_hashes)
+    head = Head(
+        origin=ORIGIN,
+        size=2,
+        root=frontier.root(),
+        last_leaf=linked.leaf_hashes[-1],
+        recorded_at=START,
+        edge=frontier.edge,
+        checkpoint=sign_checkpoint(Checkpoint(ORIGIN, 2, frontier.root()), SIGNER),
+    )
+    rows = [
+        Row(i, START, *event[:4], event.commitment, b"s" * 16, b"{}", linked.leaf_hashes[i])
+        for i, event in enumerate(events)
+    ]
+    store = MemoryStore()
+    store._head, store._rows, store._streams = head, rows, {"note/a": [0, 1]}
+    store._leaves = bytearray(b"".join(linked.leaf_hashes))
+    told = Told(store, None, Reader(store, SIGNER.vkey))  # type: ignore[arg-type]
+    report, _ = both(entries_bundle(told, tmp_path / "b.zip", [0], complete=True).read_bytes())
+    assert [(f.step, f.index) for f in report.findings] == [("11 completeness", 1)]
+    assert [f.step for f in verify(store, vkey=SIGNER.vkey).findings] == ["5 streams"]
+
+
+def test_a_tree_of_many_tiles_is_carried_whole(tmp_path: Path) -> None:
+    with story() as told:
+        drafts = [Draft(type="note.added/1", stream="note/x", actor="user:a", payload=b"{}")] * 500
+        told.writer.append(drafts)
+        data = entries_bundle(told, tmp_path / "b.zip", [7], complete=True).read_bytes()
+        assert {"tile/entries/000", "tile/entries/001.p/256"[:16]} <= set(members_of(data))
+        report, _ = both(data)
+        assert report.result is Verdict.VALID and report.checked["all_entries"] == 512
+    assert verifier().tile_number(1_234_067) == "x001/x234/067"

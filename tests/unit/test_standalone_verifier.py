@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ledger.canonical import parse_json, parse_rfc3339, parse_time
 from ledger.errors import MalformedError, TamperError
 from ledger.merkle import Frontier, check_consistency, check_inclusion
-from ledger.note import format_vkey
-from ledger.proof import format_proof
+from ledger.note import Signer, format_vkey, open_note, sign_note
+from ledger.proof import InclusionProof, format_proof
 from tests.support.claims import (
     SIGNER,
     STRANGER,
@@ -347,3 +347,118 @@ def test_it_prints_on_a_terminal_that_knows_ascii_only(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0 and not done.stderr
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+HEAD = "c2sp.org/tlog-proof@v1\nindex "
+SOUND = golden()[0]
+ENTRY = json.loads(SOUND.data)
+
+
+def entry(**changes: object) -> bytes:
+    return bytes(V.canonical(ENTRY | changes))
+
+
+REFUSED = {
+    "a number with a sign": lambda: V.parse_decimal("+1"),
+    "no base64": lambda: V.parse_base64("A=A="),
+    "base64 with another spelling": lambda: V.parse_base64("AAB="),
+    "a short hash": lambda: V.parse_hash("AAAA"),
+    "a key of another type": lambda: V.Key("n+00000000+" + "AgAA"),
+    "a key with a wrong id": lambda: V.Key(VKEY.replace("+9", "+8", 1)),
+    "a key without name": lambda: V.Key("+00000000+AQ=="),
+    "a note that is no text": lambda: V.split_note(b"\xff\n\n"),
+    "a note with control characters": lambda: V.split_note(b"a\t\n\n\xe2\x80\x94 x AAAA\n"),
+    "a note without signatures": lambda: V.split_note(b"a\n"),
+    "a note with too many": lambda: V.split_note(b"a\n\n" + b"x\n" * 101),
+    "a signature line of two words": lambda: V.parse_signature_line("\u2014 a"),
+    "a signature that is short": lambda: V.parse_signature_line("\u2014 a AAAA"),
+    "an entry that is a list": lambda: V.parse_entry(b"[]", 0, ENTRY["ledger"]),
+    "an entry with a true index": lambda: V.parse_entry(entry(index=True), 0, ENTRY["ledger"]),
+    "an entry with spaces": lambda: V.parse_entry(SOUND.data + b" ", 0, ENTRY["ledger"]),
+    "an entry of version 2": lambda: V.parse_entry(entry(v=2), 0, ENTRY["ledger"]),
+    "an entry of another index": lambda: V.parse_entry(entry(index=1), 0, ENTRY["ledger"]),
+    "an entry of another ledger": lambda: V.parse_entry(SOUND.data, 0, "other"),
+    "a stream version of 0": lambda: V.parse_entry(entry(version=0), 0, ENTRY["ledger"]),
+    "a name of 513 bytes": lambda: V.parse_entry(entry(actor="x" * 513), 0, ENTRY["ledger"]),
+    "a name with a control sign": lambda: V.parse_entry(entry(actor="\x00"), 0, ENTRY["ledger"]),
+    "a name in another form": lambda: V.parse_entry(entry(actor="u\u0308"), 0, ENTRY["ledger"]),
+    "a hash in capitals": lambda: V.parse_entry(entry(prev="A" * 64), 0, ENTRY["ledger"]),
+    "entry 0 that follows something": lambda: V.parse_entry(
+        entry(prev="0" * 64), 0, ENTRY["ledger"]
+    ),
+    "a proof that is no ASCII": lambda: V.parse_proof(b"\xff\n\n"),
+    "a proof of another version": lambda: V.parse_proof(b"c2sp.org/tlog-proof@v2\nindex 1\n\n"),
+    "a proof without index": lambda: V.parse_proof(b"c2sp.org/tlog-proof@v1\nat 1\n\n"),
+    "a proof of too many hashes": lambda: V.parse_proof(
+        (HEAD + "1" + "\nA" * 70 + "\n\n").encode()
+    ),
+    "a bundle that is cut": lambda: V.split_tile(b"\x00\x05abc"),
+    "a bundle of nothing": lambda: V.split_tile(b""),
+    "a checkpoint of four lines": lambda: V.open_checkpoint(signed(b"a\n1\nb\nc\n"), V.Key(VKEY)),
+    "a checkpoint of another origin": lambda: V.open_checkpoint(signed(b"a\n1\nb\n"), V.Key(VKEY)),
+    "a signature that is wrong": lambda: V.open_note(
+        signed(b"a\n").replace(b"a\n\n", b"b\n\n"), V.Key(VKEY)
+    ),
+    "a stranger's signature": lambda: V.open_note(
+        signed(b"a\n"), V.Key(format_vkey(STRANGER.vkey))
+    ),
+}
+
+
+def signed(text: bytes) -> bytes:
+    return sign_note(text, [SIGNER])
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_it_refuses(what: str) -> None:
+    with pytest.raises(V.RefusedError):
+        REFUSED[what]()
+
+
+def test_findings_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = V.Report()
+    for number in range(V.MAX_FINDINGS + 5):
+        report.find("1 container", "x", number)
+    assert len(report.findings) == V.MAX_FINDINGS and report.as_json()["result"] == "INVALID"
+
+
+def test_a_file_beyond_the_cap_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(V, "MAX_BUNDLE", 10)
+    assert V.check(bytes(11)).error == "the file is larger than 10 bytes"
+
+
+def test_the_program_in_this_process(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the subprocesses above show, where coverage sees it."""
+    with story() as told:
+        (tmp_path / "p").write_bytes(format_proof(told.reader.inclusion(11)))
+        (tmp_path / "e").write_bytes(told.reader.entry_bytes(11))
+        (tmp_path / "b").write_bytes(told.reader.entry(11).payload or b"")
+        (tmp_path / "s").write_bytes(told.reader.entry(11).row.salt or b"")
+        witness = Signer.from_seed("witness.example.com", b"w" * 32)
+        cosigned = sign_note(
+            open_note(told.reader.checkpoint(), [SIGNER.vkey]).text, [SIGNER, witness]
+        )
+        proof = told.reader.inclusion(11)
+        (tmp_path / "c").write_bytes(
+            format_proof(InclusionProof(proof.index, proof.hashes, cosigned))
+        )
+    (tmp_path / "empty").write_bytes(b"")
+    one = ["--vkey", VKEY, "--entry", f"{tmp_path}/e"]
+    full = [*one, "--payload", f"{tmp_path}/b", "--salt", f"{tmp_path}/s"]
+    assert V.main([f"{tmp_path}/p", *one]) == V.main([f"{tmp_path}/p", *full]) == 0
+    assert V.main([f"{tmp_path}/c", *one]) == 0
+    assert "1 cosignatures on the checkpoint" in capsys.readouterr().out
+    assert V.main([f"{tmp_path}/e", *one]) == 1
+    assert V.main([str(bundle), "-o", "json"]) == 0
+    assert V.main([f"{tmp_path}/empty"]) == V.main([f"{tmp_path}/absent"]) == 8
+    assert V.main([str(bundle), "--vkey", format_vkey(STRANGER.vkey)]) == 1
+    other = Signer.from_seed("ledger.example.com/x", b"x" * 32)
+    assert V.main([str(bundle), "--vkey", format_vkey(other.vkey)]) == 1
+    for wrong in (["--vkey", "x"], ["--entry", "x"]):
+        with pytest.raises(SystemExit) as stopped:
+            V.main([str(bundle), *wrong])
+        assert stopped.value.code == 2
