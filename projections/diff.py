@@ -72,7 +72,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingDiff:
-    """A slot that holds something else; the newest `ENTRIES` entries that touched it in between."""
+    """A slot that holds something else, and the entries in between that touched it.
+
+    They are the newest `ENTRIES` and those that decide the two sides; `more` says there are others.
+    """
 
     slot: str
     word: Word
@@ -80,6 +83,7 @@ class BindingDiff:
     after: Binding | None
     fields: tuple[FieldDiff, ...]
     entries: tuple[Reason, ...]
+    more: bool
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -89,6 +93,7 @@ class BindingDiff:
             "after": _side(self.after),
             "fields": [item.as_json() for item in self.fields],
             "entries": [item.as_json() for item in self.entries],
+            "more_entries": self.more,
         }
 
 
@@ -133,6 +138,7 @@ class Diff:
             lines.append(f"  {item.slot} {item.word}: {_name(item.before)} -> {_name(item.after)}")
             lines += [f"      {f.path}: {f.before!r} -> {f.after!r}" for f in item.fields]
             lines += [f"      entry {_words(entry)}" for entry in item.entries]
+            lines += ["      and earlier entries"] if item.more else []
         lines += [f"  traffic{f.path}: {f.before} -> {f.after}" for f in self.traffic]
         return lines + [f"      entry {_words(entry)}" for entry in self.traffic_entries]
 
@@ -173,8 +179,8 @@ def diff_states(reader: Reader, index: Index, before: State, after: State) -> Di
     lanes = index.lanes(after.pipeline, after.stage)
     between = (before.position, after.position)
 
-    def entries(part: str, name: str) -> tuple[Reason, ...]:
-        return tuple(_between(reader, index, lanes.get((part, name)), *between))
+    def entries(part: str, name: str) -> tuple[tuple[Reason, ...], bool]:
+        return _between(reader, index, lanes.get((part, name)), *between)
 
     slots = sorted(before.bindings.keys() | after.bindings.keys())
     traffic = tuple(_fields(before.traffic, after.traffic))
@@ -183,13 +189,13 @@ def diff_states(reader: Reader, index: Index, before: State, after: State) -> Di
         after=after,
         bindings=tuple(
             _compared(
-                slot, before.bindings.get(slot), after.bindings.get(slot), entries("slot", slot)
+                slot, before.bindings.get(slot), after.bindings.get(slot), *entries("slot", slot)
             )
             for slot in slots
             if _content(before, slot) != _content(after, slot)
         ),
         traffic=traffic,
-        traffic_entries=entries("traffic", "live") if traffic else (),
+        traffic_entries=entries("traffic", "live")[0] if traffic else (),
     )
 
 
@@ -199,28 +205,39 @@ def _content(state: State, slot: str) -> tuple[str, str | None] | None:
 
 
 def _compared(
-    slot: str, before: Binding | None, after: Binding | None, entries: tuple[Reason, ...]
+    slot: str,
+    before: Binding | None,
+    after: Binding | None,
+    entries: tuple[Reason, ...],
+    more: bool,
 ) -> BindingDiff:
     word: Word = "added" if before is None else "removed" if after is None else "changed"
     both = before is not None and after is not None
     fields = tuple(_fields(before.record, after.record)) if both and before and after else ()
     return BindingDiff(
-        slot=slot, word=word, before=before, after=after, fields=fields, entries=entries
+        slot=slot,
+        word=word,
+        before=before,
+        after=after,
+        fields=fields,
+        entries=entries,
+        more=more,
     )
 
 
 def _between(
     reader: Reader, index: Index, lane: int | None, one: Position, other: Position
-) -> Iterator[Reason]:
+) -> tuple[tuple[Reason, ...], bool]:
     """The entries of a lane that count at one of the two positions and not at the other."""
     if lane is None:
-        return
+        return (), False
     times = min(one.at, other.at), max(one.at, other.at)
     knowns = min(one.known, other.known), max(one.known, other.known)
-    for entry in index.changes_between(lane, times, knowns, ENTRIES):
-        record = reader.entry(entry)
-        if _counts(record, one) != _counts(record, other):
-            yield _reason(record)
+    newest = index.changes_between(lane, times, knowns, ENTRIES + 1)
+    deciding = {index.latest(lane, where.at, where.known) for where in (one, other)} - {-1}
+    records = [reader.entry(entry) for entry in sorted({*newest[-ENTRIES:], *deciding})]
+    kept = [_reason(record) for record in records if _counts(record, one) != _counts(record, other)]
+    return tuple(kept), len(newest) > ENTRIES
 
 
 def _counts(record: Record, where: Position) -> bool:

@@ -269,12 +269,12 @@ class Index:
         stream = pipeline_stream(pipeline, stage)
         found = {entry for (entry,) in self._all("unreadable", stream, known)}
         for (part, _), lane in self.lanes(pipeline, stage).items():
-            found.add(self._latest(lane, question.at, known))
+            found.add(self.latest(lane, question.at, known))
             if part == "change":
                 found.add(self._earliest_after(lane, question.at, known))
         return sorted(entry for entry in found if entry >= 0)
 
-    def _latest(self, lane: int, at: int, known: int) -> int:
+    def latest(self, lane: int, at: int, known: int) -> int:
         """The entry that decides a lane, -1 where none does."""
         top = self._one("top", lane, known)
         if top is None:

@@ -310,6 +310,19 @@ def test_diff_names_fields_and_the_entries_that_did_it(told: Story) -> None:
     assert not plain["equal"]
 
 
+def test_diff_names_the_deciding_entry_among_very_many(told: Story) -> None:
+    """The newest entries are late corrections of the past; what decides lies before them."""
+    told.write(START + 100 * SECOND, [changed("model", "model/m@3", reason="this one")])
+    late = [changed("model", f"model/m@{n}", late=40 + n % 40) for n in range(80)]
+    told.write(START + 101 * SECOND, late)
+    found = diff(told.reader, told.index, *ASKED, start=told.at(second(30)), now=NOW)
+    model = next(item for item in found.bindings if item.slot == "model")
+    assert model.after is not None and model.after.asset_version == "model/m@3"
+    assert model.entries[0].reason == "this one" and len(model.entries) == 51
+    assert model.more and model.as_json()["more_entries"]
+    assert "      and earlier entries" in found.summary()
+
+
 def test_diff_of_what_became_known_about_one_instant(told: Story) -> None:
     at = told.at(second(30))
     found = diff(
