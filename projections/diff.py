@@ -189,7 +189,10 @@ def diff_states(reader: Reader, index: Index, before: State, after: State) -> Di
         after=after,
         bindings=tuple(
             _compared(
-                slot, before.bindings.get(slot), after.bindings.get(slot), *entries("slot", slot)
+                slot,
+                before.bindings.get(slot),
+                after.bindings.get(slot),
+                *_with_records(reader, before, after, slot, *entries("slot", slot)),
             )
             for slot in slots
             if _content(before, slot) != _content(after, slot)
@@ -202,6 +205,18 @@ def diff_states(reader: Reader, index: Index, before: State, after: State) -> Di
 def _content(state: State, slot: str) -> tuple[str, str | None] | None:
     bound = state.bindings.get(slot)
     return None if bound is None else (bound.asset_version, bound.digest)
+
+
+def _with_records(
+    reader: Reader, before: State, after: State, slot: str, found: tuple[Reason, ...], more: bool
+) -> tuple[tuple[Reason, ...], bool]:
+    """With the entry that recorded the version, where that is what changed what is known of it."""
+    sides = (before.bindings.get(slot), after.bindings.get(slot))
+    one, other = (None if side is None else (side.asset_version, side.recorded) for side in sides)
+    if one is None or other is None or one[0] != other[0]:
+        return found, more
+    records = {entry for entry in (one[1], other[1]) if entry is not None}
+    return (*found, *(_reason(reader.entry(entry)) for entry in sorted(records))), more
 
 
 def _compared(

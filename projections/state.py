@@ -88,16 +88,12 @@ class Binding:
     reason: str | None
     approval: str | None
     record: Mapping[str, Any]
+    recorded: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """The binding as in a state's JSON; `record`, all of the version's data, is left to
-        `show`.
-        """
-        plain = {
-            name: getattr(self, name)
-            for name in self.__slots__
-            if name not in ("slot", "since", "record")
-        }
+        """The binding as in a state's JSON; the version's own record is left to `show`."""
+        shown = (name for name in self.__slots__ if name not in ("slot", "record", "recorded"))
+        plain = {name: getattr(self, name) for name in shown}
         return plain | {"since": self.since.as_json()}
 
 
@@ -370,6 +366,7 @@ def _binding(facts: Facts, slot: str, fact: Fact) -> Binding:
         reason=fact.data.get("reason"),
         approval=_approval(facts, fact),
         record=record,
+        recorded=None if recorded is None else recorded.entry,
     )
 
 
