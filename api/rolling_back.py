@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from api.hints import hinted
 from ledger.errors import ConflictError, NotFoundError
@@ -19,7 +19,7 @@ from projections.plan import Plan, plan
 if TYPE_CHECKING:
     from api.main import Rooms
 
-__all__ = ["approve", "every", "find", "make_plan", "propose", "run"]
+__all__ = ["approve", "every", "find", "make_plan", "propose", "resolve", "run"]
 
 MOST_A_DAY = 10_000
 
@@ -106,6 +106,21 @@ def approve(
 ) -> Rollback:
     """Approve the plan of that digest. Raises RefusedError for another one, or by the rules."""
     rollback.approve(digest, actor, reason=reason)
+    rooms.rollbacks(actor).store(rollback)
+    return rollback
+
+
+def resolve(
+    rooms: Rooms,
+    rollback: Rollback,
+    step: str,
+    outcome: Literal["done", "failed"],
+    *,
+    detail: str,
+    actor: str,
+) -> Rollback:
+    """A human's word on a step that was called and whose outcome nobody could read."""
+    rollback.resolve(step, outcome, actor, detail=detail)
     rooms.rollbacks(actor).store(rollback)
     return rollback
 

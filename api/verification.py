@@ -17,11 +17,13 @@ from api.settings import Settings
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
 from ledger.checkpoint import open_checkpoint
-from ledger.errors import MalformedError, NotFoundError
+from ledger.entry import entry_leaf, parse_entry
+from ledger.errors import MalformedError, NotFoundError, TamperError
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, load_vkey
 from ledger.note import VerifierKey, parse_vkey
 from ledger.opening import sqlite_path
+from ledger.proof import PROOF_HEADER, check_proof, parse_proof
 from ledger.receipt import parse_receipt
 
 __all__ = ["verify", "vkey_of"]
@@ -40,6 +42,7 @@ def verify(
     vkey: str | None,
     against: Path | None,
     receipt: Path | None,
+    entry: Path | None,
     now: int,
     progress: Callable[[int, int], None],
 ) -> Report:
@@ -51,6 +54,11 @@ def verify(
     given = None if vkey is None else vkey_of(vkey)
     if target is not None and target.is_file():
         _refuse_evidence(against, receipt)
+        if _is_proof(target):
+            return _check_one(target, entry, given or _own_key(settings))
+    if entry is not None:
+        raise MalformedError("it belongs to a .tlog-proof", where="--entry")
+    if target is not None and target.is_file():
         return read_bundle(target, vkey=given)
     url, guard = _place(settings, target)
     key = given or _own_key(settings)
@@ -84,8 +92,39 @@ def vkey_of(text: str) -> VerifierKey:
     return parse_vkey(text)
 
 
+def _is_proof(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(PROOF_HEADER)) == PROOF_HEADER.encode()
+
+
+def _check_one(path: Path, entry: Path | None, key: VerifierKey) -> Report:
+    """The report on one proof: the entry's bytes, their place, the tree, the signature."""
+    report = Report()
+    if entry is None:
+        report.lack("the entry: give its bytes with --entry (asof prove N --entry FILE)")
+        return report
+    try:
+        data = entry.read_bytes()
+        proof, parsed = parse_proof(path.read_bytes()), parse_entry(data)
+        checkpoint = check_proof(proof, entry_leaf(data), key)
+        if (parsed.index, parsed.ledger) != (proof.index, checkpoint.origin):
+            raise TamperError(
+                "the proof is about another entry",
+                index=proof.index,
+                expected=f"entry {proof.index} of {checkpoint.origin}",
+                found=f"entry {parsed.index} of {parsed.ledger}",
+            )
+    except (MalformedError, TamperError) as error:
+        report.refuse("proof", error)
+        return report
+    report.entries = 1
+    report.count("proof", 1)
+    report.not_checked.append("what the entry says: its payload is not part of a proof")
+    return report
+
+
 def _receipts(path: Path) -> bytes:
-    """The receipts of a file, one a line. What is none is the caller's mistake."""
+    """The receipts of a file, one a line; anything else is the caller's mistake."""
     data = path.read_bytes()
     for number, line in enumerate(data.splitlines(), 1):
         try:
@@ -97,7 +136,7 @@ def _receipts(path: Path) -> bytes:
 
 
 def _checkpoint(path: Path, key: VerifierKey) -> bytes:
-    """The checkpoint of a file; one that this key never signed says nothing of the ledger either."""
+    """The checkpoint of a file; one that this key never signed says nothing of the ledger."""
     data = path.read_bytes()
     try:
         open_checkpoint(data, key)

@@ -49,7 +49,7 @@ def _register_verify(app: typer.Typer) -> None:
             Path | None,
             typer.Argument(
                 metavar="WHAT",
-                help="A bundle (.zip) or the folder of an export; without it, the ledger itself.",
+                help="A bundle (.zip), a .tlog-proof, an export's folder; without it, the ledger.",
             ),
         ] = None,
         workers: Annotated[
@@ -91,6 +91,15 @@ def _register_verify(app: typer.Typer) -> None:
                 help="Receipts that you kept: what they prove must still be there.",
             ),
         ] = None,
+        entry: Annotated[
+            Path | None,
+            typer.Option(
+                "--entry",
+                metavar="FILE",
+                show_default=False,
+                help="For a .tlog-proof: the bytes of the entry that it is about.",
+            ),
+        ] = None,
     ) -> None:
         """Recompute everything and say what was found, and what was not checked.
 
@@ -107,6 +116,7 @@ def _register_verify(app: typer.Typer) -> None:
                 vkey=vkey,
                 against=against,
                 receipt=receipt,
+                entry=entry,
                 now=session.now,
                 progress=tell,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from api.cli.session import Session
 from api.cli.state_view import mode_text
 from api.cli.terminal import Ink, plain
 from api.cli.words import count_text, digest_text, version_text
+from ledger.errors import MalformedError
 
 __all__ = ["register"]
 
@@ -74,6 +75,7 @@ def register(app: typer.Typer) -> None:
     _register_plan(rollback)
     _register_approve(rollback)
     _register_run(rollback)
+    _register_resolve(rollback)
     _register_status(rollback)
     _register_list(rollback)
 
@@ -257,6 +259,50 @@ def _register_run(rollback: typer.Typer) -> None:
         answer = rollback_json(done)
         _show(session, answer, "")
         raise typer.Exit(_EXIT.get(str(answer["status"]), 0))
+
+
+def _register_resolve(rollback: typer.Typer) -> None:
+    @command(
+        rollback,
+        "resolve",
+        examples=[
+            "asof rollback resolve 2026-11-21-1 2-model --outcome done --detail 'I saw it'",
+            "asof rollback resolve 2026-11-21-1 2-model --outcome failed --detail 'not there'",
+        ],
+        writes=True,
+    )
+    def resolve(
+        session: Session,
+        plan: PlanArgument,
+        step: Annotated[str, typer.Argument(metavar="STEP", help="The id of the step that waits.")],
+        outcome: Annotated[
+            str,
+            typer.Option(
+                "--outcome", metavar="done|failed", show_default=False, help="What it was."
+            ),
+        ],
+        detail: Annotated[
+            str,
+            typer.Option(
+                "--detail", metavar="TEXT", show_default=False, help="How you know; it is recorded."
+            ),
+        ],
+    ) -> None:
+        """Say what became of a step that waits for a human; it is never called again by itself.
+
+        For a step that was called and whose outcome no system can show. Your word stands in the
+        ledger under your name. Anything else that waits is mended where it is, and run again.
+        """
+        from api.rollback_json import rollback_json
+        from api.rolling_back import find
+        from api.rolling_back import resolve as resolved
+
+        if outcome not in ("done", "failed"):
+            raise MalformedError(f"{outcome!r} is neither done nor failed", where="--outcome")
+        found = find(session.rooms, plan, actor=session.actor)
+        word: Literal["done", "failed"] = "done" if outcome == "done" else "failed"
+        done = resolved(session.rooms, found, step, word, detail=detail, actor=session.actor)
+        _show(session, rollback_json(done), "")
 
 
 def _register_status(rollback: typer.Typer) -> None:

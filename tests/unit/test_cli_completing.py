@@ -64,7 +64,7 @@ def offered(words: str, folder: Path) -> list[str]:
     ("words", "expected"),
     [
         ("asof sta", ["state"]),
-        ("asof rollback ", ["plan", "approve", "run", "status", "list"]),
+        ("asof rollback ", ["plan", "approve", "run", "resolve", "status", "list"]),
         ("asof state --pipeline ", ["forecast"]),
         ("asof state -p forecast -s pro", ["production"]),
         ("asof unbind -p forecast -s production --slot ", ["model/main"]),
