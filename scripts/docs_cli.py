@@ -80,7 +80,7 @@ def _times() -> Iterator[str]:
         yield f"| {form} | {meaning} |"
     yield ""
     yield "`--at T` alone asks what held at T, as known now. `--known-at T` alone asks what was"
-    yield "known at T and held at T. Both together: any pair. Neither: now. Answers say which they are.\n"
+    yield "known at T and held at T. Both together: any pair. Neither: now. Answers say which.\n"
 
 
 def _exit_codes() -> Iterator[str]:
