@@ -42,7 +42,7 @@ class AsofError(Exception):
 
 
 class MalformedError(AsofError, ValueError):
-    """The caller's mistake. `where` points to the place (a JSON pointer, a field, a line), or is empty."""
+    """The caller's mistake. `where` points to the place (a JSON pointer, a field), or is empty."""
 
     exit_code = 2
 
@@ -86,13 +86,13 @@ class UnreachableError(StoreError):
 
 
 class UnknownOutcomeError(StoreError):
-    """It may have happened or not. Ask again with the same idempotency key: the answer is the truth."""
+    """It may have happened or not. Asking again with the same idempotency key tells."""
 
 
 class TamperError(AsofError):
     """Evidence that what is there is not what was signed.
 
-    It stands alone: `index` (or None where no single entry is meant), `expected` and `found` as text,
+    It stands alone: `index` (None where no single entry is meant), `expected` and `found` as text,
     and the signed checkpoints that contradict each other or the data, so that a stranger can check
     the accusation without asking us.
     """

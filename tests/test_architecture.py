@@ -24,7 +24,8 @@ MAY_IMPORT = {
 }
 COMPOSITION_ROOT = "api.main"
 
-# Inside ledger: a module may import those of the lines above its own, and its neighbours on the line.
+# Inside ledger: a module may import those of the lines above its own, and its neighbours.
+# fmt: off
 LAYERS = (
     ("errors",),
     ("hashing", "canonical", "clock"),
@@ -32,34 +33,32 @@ LAYERS = (
     ("verdict", "chain", "checkpoint", "proof", "receipt", "bundle", "draft", "secrets", "events"),
     ("store",),
     (
-        "batch",
-        "record",
-        "guard",
-        "keys",
-        "stores",
-        "reader",
-        "sequencer",
-        "writer",
-        "audit",
-        "export",
-    )
-    + ("opening",),
+        "audit", "batch", "export", "guard", "keys", "opening", "reader", "record", "sequencer",
+        "stores", "writer",
+    ),
     ("recorder", "lifecycle"),
 )
-PURE = {"errors", "hashing", "canonical", "entry", "merkle", "tiles", "note", "commitment", "chain",
-        "checkpoint", "proof", "receipt", "bundle", "store", "draft", "asset_ref", "verdict"}  # fmt: skip
-IMPURE = {"time", "datetime", "os", "pathlib", "sqlite3", "logging", "pydantic", "random", "threading",
-          "subprocess", "socket", "secrets"}  # fmt: skip
+PURE = {
+    "asset_ref", "bundle", "canonical", "chain", "checkpoint", "commitment", "draft", "entry",
+    "errors", "hashing", "merkle", "note", "proof", "receipt", "store", "tiles", "verdict",
+}
+IMPURE = {
+    "datetime", "logging", "os", "pathlib", "pydantic", "random", "secrets", "socket", "sqlite3",
+    "subprocess", "threading", "time",
+}
+# fmt: on
 # What a pure module needs all the same, and why it stays pure.
 EXCEPTIONS = {
     ("receipt", "threading"): "a lock around the memo of lazily computed proofs",
     ("merkle", "threading"): "a lock around the memo of lazily computed nodes",
+    ("bundle", "os"): "a bundle is streamed to and from a file; it knows no store",
+    ("bundle", "pathlib"): "as above",
     ("canonical", "datetime"): "arithmetic on given instants; the clock is never read",
 }
 
 
 def modules(room: str) -> Iterator[tuple[str, Path]]:
-    """The dotted name and file of each module of a room; the stand-alone verifier is none of ours."""
+    """The dotted name and file of each module of a room; the stand-alone verifier is none."""
     for path in sorted((CHECKOUT / room).rglob("*.py")):
         if "verifier" in path.parts:
             continue
@@ -70,7 +69,7 @@ def modules(room: str) -> Iterator[tuple[str, Path]]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that the file imports, wherever in the file, dotted; from-imports with their names."""
+    """Every module that the file imports, wherever, dotted; from-imports with their names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -107,7 +106,7 @@ def test_ledger_modules_import_only_those_above() -> None:
 
 def test_the_core_is_pure() -> None:
     for module, path in modules("ledger"):
-        part = module.partition(".")[2]
+        part = module.removeprefix("ledger.").split(".")[0]
         for name in imports(path) if part in PURE else ():
             target = name.split(".")[0]
             allowed = target not in IMPURE or (part, target) in EXCEPTIONS

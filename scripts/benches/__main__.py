@@ -1,4 +1,4 @@
-"""`./scripts/bench NAME [--json FILE] [--quick] [--folder DIR] [--seed N]`: measure, print, compare.
+"""`./scripts/bench NAME [--json FILE] [--quick] [--folder DIR]`: measure, print, compare.
 
 NAME is one of the suites below. The exit code is 0 when every goal is met, 1 when one is missed.
 """

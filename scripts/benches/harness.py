@@ -1,8 +1,8 @@
 """What every benchmark shares: the shape of a measurement, the context it runs in, the report.
 
 A benchmark is a module of this folder with `rows(context) -> Iterator[Measurement]`. Figures are
-medians of repeated runs in one process on one machine, durability on; ratios compare measurements of
-the same run. A goal is printed beside what was measured, met or not.
+medians of repeated runs in one process on one machine, durability on; ratios compare measurements
+of the same run. A goal is printed beside what was measured, met or not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Context", "Measurement", "fsync_latency_ms", "machine", "median_of",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One figure. `goal` is a number that `value` should reach ("at least") or stay below ("at most")."""
+    """One figure; `value` should reach the `goal`, or stay below it if `at_most`."""
 
     name: str
     value: float
@@ -45,7 +45,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a benchmark may use: a seed, an empty folder on the disk under test, and how thorough to be."""
+    """What a benchmark may use: a folder on the disk under test, a seed, how thorough to be."""
 
     folder: Path
     seed: int = 20261121

@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def rows(context: Context) -> Iterator[Measurement]:
-    """Seconds of `asof --help` as a new process, median of 9, of the program and of `./scripts/asof`."""
+    """Seconds of `asof --help` as a new process, median of 9: directly, and by the script."""
     for name, command in (
         ("asof --help", [sys.executable, "-m", "api.cli", "--help"]),
         ("./scripts/asof --help", [str(CHECKOUT / "scripts" / "asof"), "--help"]),

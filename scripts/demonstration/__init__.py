@@ -1,1 +1,1 @@
-"""A real pipeline, recorded, questioned, tampered with, rolled back and proven: `./scripts/demo`."""
+"""A real pipeline: recorded, questioned, tampered with, rolled back, proven."""

@@ -1,8 +1,8 @@
-"""`./scripts/demo [--once] [--dir D]`: the whole promise on a real pipeline. No number in it is scripted.
+"""`./scripts/demo [--once] [--dir D]`: the whole promise on a real pipeline, no number scripted.
 
 A scikit-learn model forecasts how a patient's diabetes progresses (the dataset is bundled with
-scikit-learn). It is prepared, trained and evaluated by ordinary scripts in an ordinary git repository;
-everything else is done with the `asof` command line, exactly as it is printed.
+scikit-learn). It is prepared, trained and evaluated by ordinary scripts in an ordinary git
+repository; everything else is done with the `asof` command line, exactly as it is printed.
 """
 
 from __future__ import annotations

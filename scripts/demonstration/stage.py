@@ -1,4 +1,4 @@
-"""Where the demo plays: a folder with a git repository and a ledger, and the hands that work there."""
+"""Where the demo plays: a folder with a git repository and a ledger, and hands to work there."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Stage:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
-    # -- what is really there, read without asof -----------------------------------------------------
+    # -- what is really there, read without asof --------------------------------------------------
 
     def fingerprint(self) -> dict[str, str]:
         """The code tree, the data, the parameters, the model and the predictions, by digest."""

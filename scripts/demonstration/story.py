@@ -1,4 +1,4 @@
-"""The story, chapter by chapter. Each chapter does something real and shows what the ledger says of it."""
+"""The story by chapters. Each does something real and shows what the ledger says of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["play"]
 
 SLOTS = (
     # slot, system, target, kind
-    ("environment", "environment", "python", "environment"),
+    ("environment", "environment", ".", "environment"),
     ("data/raw", "files", "data/raw", "dataset"),
     ("data/prepared", "files", "data/prepared", "dataset"),
     ("code", "git", ".", "code"),
@@ -110,12 +110,13 @@ def quiet_bias(stage: Stage) -> dict[str, str]:
 def release(stage: Stage, number: int, reason: str) -> None:
     """Prepare, train, evaluate with the pipeline's own scripts; record what was used and made."""
     run = f"train-{number}"
-    print(f"\n$ python prepare.py && python train.py && python evaluate.py   # {run}")
-    print(f"{stage.script('prepare.py')}\n{stage.script('train.py')}")
+    print(f"\n$ python prepare.py\n{stage.script('prepare.py')}")
+    used = [capture(stage, *slot, reason=reason) for slot in SLOTS if slot[0] != "model"]
+    inputs = [word for ref in used for word in ("--input", ref)]
+    stage.asof("run", "start", run, *PIPELINE, "--kind", "training", *inputs, show=False)
+    print(f"$ python train.py && python evaluate.py   # {run}\n{stage.script('train.py')}")
     stage.script("evaluate.py")
-    captured = [capture(stage, *slot, reason=reason) for slot in SLOTS]
-    model = captured[-1]
-    stage.asof("run", "start", run, *PIPELINE, "--kind", "training", show=False)
+    model = capture(stage, *SLOTS[-1], reason=reason)
     stage.asof("run", "finish", run, "--made", model, show=False)
     stage.asof("traffic", f"{model}=100", *PIPELINE, "--reason", reason, show=False)
     metrics = json.loads((stage.work / "metrics.json").read_text(encoding="utf-8"))
@@ -125,7 +126,7 @@ def release(stage: Stage, number: int, reason: str) -> None:
         stream=f"evaluation/release-{number}",
         data={
             "subject": model,
-            "dataset": captured[2],
+            "dataset": used[2],
             "metrics": {
                 name: {"value": metrics["validation"][name], "n": metrics["validation"]["n"]}
                 for name in ("mae", "bias")
@@ -160,8 +161,8 @@ def what_ran_when(stage: Stage) -> None:
     stage.asof("state", *PIPELINE)
     stage.asof("diff", *PIPELINE, "--from", "tag:release-2", "--to", "now")
     stage.asof("history", *PIPELINE, "--slot", "code")
-    model = stage.ask("state", *PIPELINE)["bindings"]["data/prepared"]["asset_version"]
-    stage.asof("impact", model)
+    data = stage.ask("state", *PIPELINE)["bindings"]["data/prepared"]["asset_version"]
+    stage.asof("impact", data)
 
 
 def trust_and_tampering(stage: Stage) -> None:
@@ -169,7 +170,8 @@ def trust_and_tampering(stage: Stage) -> None:
         "Can the answer be trusted? Verify the ledger; then change one byte in a copy of it"
     )
     stage.asof("verify")
-    index = stage.ask("state", *PIPELINE)["bindings"]["code"]["since"]["index"]
+    code = stage.ask("state", *PIPELINE)["bindings"]["code"]
+    index = code["since"]["index"]
     if not stage.environment["ASOF_STORE"].startswith("sqlite:"):
         print("\n(the copy with one byte changed is shown with the embedded store only)")
         return
@@ -177,10 +179,12 @@ def trust_and_tampering(stage: Stage) -> None:
     forged.mkdir()
     for source in (stage.store, stage.folder / "asof.keys"):
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, forged / source.name)
-    flip_one_byte(forged / stage.store.name, b"better validation error", b"better validation errOr")
-    print(f"\nIn the copy, entry {index} now says “better validation errOr”.")
+    true = f'"asset_version":"{code["asset_version"]}'.encode()
+    false = true[:-1] + (b"0" if true[-1:] != b"0" else b"1")
+    flip_one_byte(forged / stage.store.name, true, false)
+    print(f"\nIn the copy, entry {index} now names a commit that ends in {false[-4:].decode()}.")
     answer = stage.asof("--store", f"sqlite:///{forged / stage.store.name}", "verify", expect=1)
-    if f"{index}" not in answer:
+    if f"entry {index}:" not in answer:
         raise DemoError(f"the changed entry {index} was not named")
 
 
@@ -201,7 +205,8 @@ def roll_back(stage: Stage, good: dict[str, str], biased: dict[str, str]) -> Non
     )
     rollback = json.loads(plan)["rollback"]
     stage.asof("rollback", "status", rollback)
-    stage.asof("rollback", "approve", rollback, "--reason", "severe cases forecast too low")
+    stage.asof("rollback", "approve", rollback, "--reason", "severe cases forecast too low",
+               "--yes", "--actor", "user:lin")  # fmt: skip
     stage.asof("rollback", "run", rollback, "--yes")
     now = stage.fingerprint()
     print(f"\n{'':<30}{'release 1':<16}{'release 3':<16}now")
@@ -226,7 +231,7 @@ def proof_for_a_stranger(stage: Stage) -> None:
     stage.asof("state", *PIPELINE, "--at", "tag:release-3", "--proof", str(bundle))
     verifier = stage.folder / "verify.py"
     shutil.copy2(CHECKOUT / "ledger" / "verifier" / "verify.py", verifier)
-    vkey = stage.asof("keys", "vkey", show=False).strip()
+    vkey = stage.asof("keys", "public", show=False).strip()
     command = ["python3", "-I", "-S", verifier.name, bundle.name, "--vkey", vkey]
     print(f"\n$ {' '.join(command)}")
     answer = subprocess.run(
