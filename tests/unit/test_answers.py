@@ -477,3 +477,39 @@ def test_log_follows_while_it_is_told_to(told: Story) -> None:
 
     found = [record.index for record in log(told.reader, Filter(type="binding.*"), wait=wait)]
     assert found == [4, 5, 7, 9, 12, 14]
+
+
+# --- what the door would have refused -----------------------------------------------------------
+
+
+def test_an_effective_time_that_is_none_counts_as_not_given(told: Story) -> None:
+    from ledger.draft import Draft
+
+    for number, stated in enumerate(('"soon"', "17", "null", '"2026-11-21T06:00:00"')):
+        payload = (
+            f'{{"asset_version":"model/m@{number}","effective_at":{stated},'
+            '"pipeline":"demand","slot":"model","stage":"live"}'
+        )
+        event = Draft(
+            type="binding.changed/1",
+            stream="pipeline/demand@live",
+            actor="user:ann",
+            payload=payload.encode(),
+        )
+        told.write(START + (100 + number) * SECOND, [event])
+        bound = ask(told).bindings["model"]
+        assert bound.asset_version == f"model/m@{number}"
+        assert bound.since.effective_at == START + (100 + number) * SECOND
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"not json", b'"text"'])
+def test_a_payload_that_is_no_object_is_reported(told: Story, payload: bytes) -> None:
+    from ledger.draft import Draft
+
+    event = Draft(
+        type="binding.changed/1", stream="pipeline/demand@live", actor="user:ann", payload=payload
+    )
+    told.write(START + 100 * SECOND, [event])
+    found = ask(told)
+    assert found.bindings["model"].asset_version == "model/m@2"
+    assert found.warnings[0].startswith("entry 12 is about this pipeline")

@@ -179,3 +179,14 @@ def test_two_pipelines_are_refused(told: Story) -> None:
     elsewhere = state(told.reader, told.index, "demand", "test", now=NOW)
     with pytest.raises(MalformedError, match="stays in one pipeline and stage"):
         plan(at(told), elsewhere)
+
+
+def test_a_plan_for_people(told: Story) -> None:
+    made = plan(at(told), at(told, "index:6"))
+    assert made.summary() == [
+        f"demand in live, back to what was {made.target.mode}",
+        f"  1. data: files: restore dataset/d@1 (sha256:{'1' * 64}) at d.bin (unknown)",
+        f"  2. model: files: restore model/m@1 (sha256:{'a' * 64}) at m.bin (unknown)",
+        "  3. traffic: none (declared)",
+        f"  plan {made.plan_digest}",
+    ]
