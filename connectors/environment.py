@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ class EnvironmentConnector:
         self, target: str, *, kind: str | None = None, name: str | None = None
     ) -> list[Observation]:
         """The environment at `target`. The document that it returns is all that is kept."""
-        wanted = parse_target(target)
+        wanted = parse_target(target, search=self._settings.environ.get("PATH", ""))
         document, method = self._read(wanted)
         asset = self._asset(wanted, document, method, kind, name)
         details = {"python": str(wanted.python), "folder": str(wanted.folder), "method": method}
@@ -274,11 +275,15 @@ class EnvironmentConnector:
         )
 
 
-def parse_target(target: str) -> EnvironmentTarget:
-    """`FOLDER`, `INTERPRETER` or `INTERPRETER#FOLDER`. Raises: MalformedError, NotFoundError."""
+def parse_target(target: str, *, search: str = "") -> EnvironmentTarget:
+    """`FOLDER`, `INTERPRETER` or `INTERPRETER#FOLDER`; a bare name (`python3.12`) is looked for on
+    the path `search`. Raises: MalformedError, NotFoundError.
+    """
     if not target or "\0" in target:
         raise MalformedError("name a folder or a Python interpreter", where="target")
     first, sign, second = target.partition("#") if not os.path.lexists(target) else (target, "", "")
+    if os.sep not in first and not os.path.lexists(first):
+        first = shutil.which(first, path=search) or first
     place = check_plain_path(Path(os.path.abspath(first)))
     folder = check_plain_path(Path(os.path.abspath(second or ".")))
     if not place.exists() or not folder.is_dir():

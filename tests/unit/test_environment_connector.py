@@ -271,6 +271,9 @@ def test_the_grammar_of_targets(bare_venv: Path, project: Path, tmp_path: Path) 
     assert parse_target(str(project)) == (Path(sys.executable), project)
     assert parse_target(f"{python}#{project}") == (python, project)
     assert parse_target(str(python)) == (python, Path.cwd())
+    assert parse_target("python", search=str(python.parent)) == (python, Path.cwd())
+    with pytest.raises(NotFoundError):
+        parse_target("python")
     for target in (f"{tmp_path}/no", f"{python}#{tmp_path}/no"):
         with pytest.raises(NotFoundError):
             parse_target(target)
