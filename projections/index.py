@@ -4,8 +4,8 @@
 
     with closing(Index.open(Path("asof.db.index"), reader)) as index:
         index.catch_up()
-        index.changes(Question(pipeline="demand-forecast", stage="production", at=at), known)   #
-        [3, 17]
+        question = Question(pipeline="demand-forecast", stage="production", at=at)
+        index.changes(question, known)          # [3, 17]
 
 The index holds positions, not content: a question finds a handful of entries here and reads them
 from the ledger. So it can be dropped at any time, and what it cannot do is lie about what an

@@ -3,8 +3,8 @@
 ::
 
     answer = replayed(reader, "demand-forecast", "production", at=at, now=now)
-    answer.state_digest == state(reader, index, "demand-forecast", "production", at=at,
-    now=now).state_digest
+    indexed = state(reader, index, "demand-forecast", "production", at=at, now=now)
+    answer.state_digest == indexed.state_digest          # or one of the two is wrong
 
 With `verified` (the default) each entry is recomputed on the way: payload to commitment,
 commitment to entry, entry to chain, chain to tree, tree to the signed checkpoint. What does not

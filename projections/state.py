@@ -6,8 +6,8 @@
     at = parse_at("2026-10-14T09:30:00Z", reader=reader, now=now)
     answer = state(reader, index, "demand-forecast", "production", at=at, now=now)
     answer.bindings["model"].asset_version       # 'model/forecaster@7'
-    answer.state_digest                          # the content's digest, the same for the same
-    content answer.as_json()                             # design and rules: docs/spec/state.md
+    answer.state_digest                          # the same for the same content
+    answer.as_json()                             # rules: docs/spec/state.md
 
 `state` finds the few entries that matter through the index; `replay.replayed` reads all of them.
 Both give the facts to `state_of`, so they can differ only in which entries they found.

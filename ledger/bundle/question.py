@@ -2,8 +2,7 @@
 
 ::
 
-question = parse_question(answer)                     # an answer's own words: pipeline, stage, at,
-known_at
+    question = parse_question(answer)                     # its own words: pipeline, stage, at, …
     content = question.content(entries, payloads)         # what the state digest covers
     canonical_digest(content) == answer["state_digest"]
 
