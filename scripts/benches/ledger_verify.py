@@ -1,8 +1,8 @@
 """Verifying a SQLite ledger in full: one worker, two workers, memory.
 
-A million entries with payloads of 0.5 kB in 1,000 streams. Every step is done: SQLite's own check with
-its indexes, commitments, entries, chain, streams, tiles, root, checkpoint, keys. Each run is a process of
-its own, so that its memory can be read; the file is in the page cache in each, as it was just written.
+A million entries with payloads of 0.5 kB in 1,000 streams. Every step is done: SQLite's own check
+with its indexes, commitments, entries, chain, streams, tiles, root, checkpoint, keys. Each run is a
+process of its own, so that its memory can be read; the file is in the page cache in each.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from tests.support.claims import (
     STRANGER,
     Told,
     answer,
+    bound,
     entries_bundle,
     members_of,
     pack,
@@ -682,3 +683,17 @@ def test_a_tree_of_many_tiles_is_carried_whole(tmp_path: Path) -> None:
         report, _ = both(data)
         assert report.result is Verdict.VALID and report.checked["all_entries"] == 512
     assert verifier().tile_number(1_234_067) == "x001/x234/067"
+
+
+def test_what_does_not_bear_on_a_state_is_passed_over(told: Told, tmp_path: Path) -> None:
+    told.record("pipeline.defined/1", "pipeline/shop@live", {"pipeline": "shop", "slots": []})
+    told.record("binding.changed/1", "note/x", bound("model", "model/m@9"))
+    report, _ = both(state_bundle(told, tmp_path / "b.zip").read_bytes())
+    assert report.result is Verdict.VALID, report
+
+
+def test_keys_of_others_inside_are_not_used(told: Told, tmp_path: Path) -> None:
+    members = members_of(entries_bundle(told, tmp_path / "b.zip", [1]).read_bytes())
+    members["keys/witness.vkey"] = format_vkey(SIGNER_X.vkey).encode() + b"\n"
+    report, theirs = both(resealed(members), pinned=False)
+    assert report.result is Verdict.VALID and "1 keys of other names were not used" in theirs.notes

@@ -296,3 +296,10 @@ def test_an_import_overwrites_nothing(told: Told, tmp_path: Path) -> None:
     assert (tmp_path / "keys/ledger.vkey").read_text() == "already there\n"
     with pytest.raises(ConflictError):
         import_folder(tmp_path / "out", tmp_path / "c.db", vkey=SIGNER.vkey)
+
+
+def test_a_tree_without_partial_tiles_has_none(tmp_path: Path) -> None:
+    with story() as told:
+        grow(told, 256 - 12)
+        assert checked(exported(told, tmp_path)).result is Verdict.VALID
+    assert not list(tmp_path.rglob("tile/0/*.p"))

@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import os
+import runpy
 import struct
 import subprocess
 import sys
@@ -462,3 +463,10 @@ def test_the_program_in_this_process(
         with pytest.raises(SystemExit) as stopped:
             V.main([str(bundle), *wrong])
         assert stopped.value.code == 2
+
+
+def test_it_is_a_program(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify.py", str(bundle), "--vkey", VKEY])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(VERIFIER), run_name="__main__")
+    assert stopped.value.code == 0
