@@ -4,8 +4,8 @@ when.
 ::
 
     found = impact(reader, index, "dataset/orders@2026-11-13", now=now)
-    found.versions       # ('model/forecaster@6', 'model/forecaster@7'): made of it, also by detours
-    found.bound[0]       # model/forecaster@7 in demand-forecast, production, slot model, from … to …
+    found.versions       # ('model/forecaster@6', 'model/forecaster@7'): made of it
+    found.bound[0]       # model/forecaster@7 in demand-forecast, production, from … to …
     found.served[0]      # 10 % of the traffic, from … to …
 
 The question after an incident: "this data was wrong; what stood on it, and who met it?" Nothing is
