@@ -29,7 +29,7 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ APPLICATION_ID = 0x61736F66
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
-ROWS_A_CALL = 64
+SMALL_CALL = 64
+ROWS_A_CALL = 1000  # SQLite takes 32,766 values a statement; a row has 10
 CHECK_CACHE_KIB = 40_000
 PAGE_BYTES = 8192  # 12 entries of 0.8 kB fill it; 4096 would leave a fifth empty
 WAL_BYTES = 16 * 1024 * 1024
@@ -438,13 +439,22 @@ class _SqliteTransaction:
 
     def _insert_entries(self, rows: Sequence[Row]) -> None:
         """Many rows a call: each call lets other threads run, and getting back in line costs."""
-        for start in range(0, len(rows), ROWS_A_CALL):
-            piece = rows[start : start + ROWS_A_CALL]
+        start = 0
+        while start < len(rows):
+            piece = rows[start : start + _rows_of_call(len(rows) - start)]
             values = tuple(chain.from_iterable(piece))
             self._connection.execute(_insert_of(len(piece)), values)
+            start += len(piece)
 
 
-@cache
+def _rows_of_call(left: int) -> int:
+    """How many rows the next call takes: few sizes, for each new one has to be compiled."""
+    if left <= SMALL_CALL:
+        return left
+    return ROWS_A_CALL if left >= ROWS_A_CALL else 1 << (left.bit_length() - 1)
+
+
+@lru_cache(maxsize=128)  # as many as the driver keeps prepared
 def _insert_of(count: int) -> str:
     return SQL["insert_entries"] + f", {ENTRY_VALUES}" * (count - 1)
 

@@ -30,7 +30,7 @@ ACTOR = "service:trainer-0"
 STREAMS = 50
 BATCH = 1_000
 IN_FLIGHT = 64
-BATCHES_IN_FLIGHT = 3
+BATCHES_IN_FLIGHT = 8
 
 Data = dict[str, object]
 Piece = TypeVar("Piece")

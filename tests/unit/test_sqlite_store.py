@@ -109,8 +109,6 @@ def test_statements_have_names_and_no_comments() -> None:
     [
         "UPDATE entry SET actor = 'user:x' WHERE idx = 3",
         "DELETE FROM entry WHERE idx = 299",
-        "INSERT OR REPLACE INTO entry SELECT idx, recorded_at, version, 'user:x', stream, type,"
-        " commitment, leaf_hash, salt, payload FROM entry WHERE idx = 3",
         "UPDATE tile SET hashes = zeroblob(8192)",
         "DELETE FROM tile",
         "INSERT OR REPLACE INTO tile VALUES (0, 0, zeroblob(8192))",
@@ -131,6 +129,18 @@ def test_triggers_refuse_change_by_any_program(path: Path, statement: str) -> No
         with pytest.raises(sqlite3.IntegrityError, match="asof: "):
             connection.execute(statement)
         assert list(connection.iterdump()) == before
+
+
+@pytest.mark.parametrize("index", [3, 299, 300])
+def test_our_own_connection_cannot_replace_an_entry_either(store: SqliteStore, index: int) -> None:
+    """By its index, or by its stream and version."""
+    assert store._writer is not None
+    statement = (
+        f"INSERT OR REPLACE INTO entry SELECT {index}, recorded_at, version, 'user:x', stream,"
+        " type, commitment, leaf_hash, salt, payload FROM entry WHERE idx = 3"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="asof: an entry is never deleted"):
+        store._writer.execute(statement)
 
 
 # ------------------------------------------------------------------- files that are refused
