@@ -27,7 +27,6 @@ from typer.core import TyperCommand, TyperGroup
 from api.cli.problems import report
 from api.cli.session import Given, Session
 from api.settings import FORMATS
-from ledger.errors import MalformedError
 
 __all__ = ["EXAMPLES", "Command", "Group", "command", "group", "new_app"]
 
@@ -272,10 +271,3 @@ def _drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def refuse_together(**flags: object) -> None:
-    """Refuse two options that contradict each other. Raises MalformedError."""
-    said = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
-    if len(said) > 1:
-        raise MalformedError(f"{' and '.join(said)} contradict each other: give one")

@@ -54,7 +54,11 @@ EXIT_CODES = (
         "ERROR",
         "It could not be done or told: a full disk, a broken file, an error of this program.",
     ),
-    (130, "interrupted", "Ctrl-C. What was acknowledged before stays; nothing is half-written."),
+    (
+        130,
+        "interrupted",
+        "Ctrl-C, or no to a question. What was acknowledged stays; nothing is half-written.",
+    ),
     (141, "broken pipe", "The reader of the output went away before the end (asof log | head)."),
 )
 

@@ -231,7 +231,11 @@ def _register_log(app: typer.Typer) -> None:
         by: Annotated[
             str | None,
             typer.Option(
-                "--by", metavar="ID", show_default=False, help="Only what this actor recorded."
+                "--actor",
+                "--by",
+                metavar="ID",
+                show_default=False,
+                help="Only what this actor recorded.",
             ),
         ] = None,
         type: Annotated[

@@ -115,10 +115,7 @@ def _register_plan(rollback: typer.Typer) -> None:
         from api.rollback_json import rollback_json
         from api.rolling_back import make_plan, propose
 
-        with session.progress("Looking at every target"):
-            made = make_plan(
-                session.rooms, pipeline, stage, to=to, slots=slot or (), now=session.now
-            )
+        made = make_plan(session.rooms, pipeline, stage, to=to, slots=slot or (), now=session.now)
         if made.is_empty or dry_run:
             answer = made.as_json() | {"rollback": None, "status": "proposed"}
         else:

@@ -60,6 +60,7 @@ class Session:
         self.settings = settled(given)
         self._store = given.store
         self._stack = ExitStack()
+        self._watched = False
 
     def __enter__(self) -> Self:
         return self
@@ -120,10 +121,14 @@ class Session:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Tell]:
-        """A bar on the standard error if this takes longer than half a second."""
-        shown = self._colourful(sys.stderr) and not self.settings.quiet
-        with progress(title, shown=shown) as tell:
-            yield tell
+        """A bar on the standard error if this takes longer than half a second; one at a time."""
+        shown = self._colourful(sys.stderr) and not self.settings.quiet and not self._watched
+        self._watched, before = True, self._watched
+        try:
+            with progress(title, shown=shown) as tell:
+                yield tell
+        finally:
+            self._watched = before
 
     def confirm(self, question: str, *, yes: bool, ask: Callable[[], str] = input) -> bool:
         """Ask on a terminal; without one, only `--yes` agrees.

@@ -6,11 +6,13 @@ import io
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from api.cli import main
+from api.cli.progress import progress
 from api.cli.session import Given, Session, actor_id
 from ledger.errors import MalformedError
 
@@ -104,6 +106,21 @@ def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MalformedError, match="the standard input is no terminal"):
         session.confirm("Run?", yes=False)
     assert session.confirm("Run?", yes=True) is True
+
+
+def test_one_bar_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would be an error of the library that draws them, in a thread of its own."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("api.cli.session.progress", partial(progress, patience=0.01))
+    session = Session(Given(), "asof")
+    with session.progress("Outer"):
+        time.sleep(0.3)
+        with session.progress("Inner") as tell:
+            tell(1, 2)
+            time.sleep(0.3)
+    assert "Outer" in stream.getvalue()
+    assert "Inner" not in stream.getvalue()
 
 
 def test_an_end_of_input_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
