@@ -61,6 +61,7 @@ CHECK_CACHE_KIB = 40_000
 PAGE_BYTES = 8192  # 12 entries of 0.8 kB fill it; 4096 would leave a fifth empty
 WAL_BYTES = 16 * 1024 * 1024
 ROW_BYTES = 300
+PAGES_A_COMMIT = 4
 MAGIC = b"SQLite format 3\x00"
 
 HEADER_FIELDS = (
@@ -435,7 +436,7 @@ class _SqliteTransaction:
             )
         if swapped.rowcount != 1:
             raise ConflictError(f"{self._url}: the head moved, or belongs to another ledger")
-        self.written_bytes += sum(len(row.payload or b"") + ROW_BYTES for row in rows)
+        self.written_bytes += _log_bytes(rows)
 
     def _insert_entries(self, rows: Sequence[Row]) -> None:
         """Many rows a call: each call lets other threads run, and getting back in line costs."""
@@ -445,6 +446,13 @@ class _SqliteTransaction:
             values = tuple(chain.from_iterable(piece))
             self._connection.execute(_insert_of(len(piece)), values)
             start += len(piece)
+
+
+def _log_bytes(rows: Sequence[Row]) -> int:
+    """About what a transaction adds to the log: its rows, a page of the index for each stream, and
+    those pages that every transaction touches."""
+    pages = len({row.stream for row in rows}) + PAGES_A_COMMIT
+    return sum(len(row.payload or b"") + ROW_BYTES for row in rows) + pages * PAGE_BYTES
 
 
 def _rows_of_call(left: int) -> int:
