@@ -44,6 +44,7 @@ def append_one(
     receipt: Path | None,
     stream: str | None = None,
     expected_version: int | None = None,
+    sentence: str = "",
 ) -> None:
     """Append one event."""
     from ledger.events import draft
@@ -55,7 +56,7 @@ def append_one(
         expected_version=expected_version,
         now=session.now,
     )
-    append(session, [one], key=key, receipt=receipt)
+    append(session, [one], key=key, receipt=receipt, sentence=sentence)
 
 
 def append(

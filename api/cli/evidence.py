@@ -157,7 +157,9 @@ def report_lines(answer: dict[str, Any], ink: Ink) -> Iterator[str]:
 def _finding_lines(finding: dict[str, Any], ink: Ink) -> Iterator[str]:
     where = [] if finding["index"] is None else [f"entry {finding['index']}"]
     place = ", ".join([*where, *([finding["place"]] if finding["place"] else [])])
-    yield ink.bad(plain(f"{place or 'ledger'}: {finding['message']} (step {finding['step']})"))
+    message = finding["message"].removeprefix(f"{place}: ")
+    message = message.removesuffix(f" (expected {finding['expected']}, found {finding['found']})")
+    yield ink.bad(plain(f"{place or 'ledger'}: {message} (step {finding['step']})"))
     for name in ("expected", "found"):
         if finding[name]:
             yield f"  {name.ljust(8)} {plain(finding[name])}"

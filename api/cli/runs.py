@@ -244,7 +244,14 @@ def _register_tag(app: typer.Typer) -> None:
                 "asof log --last 20",
             )
         data = {"tag": name, "index": place, **common_fields(reason, None)}
-        append_one(session, "tag.set/1", data, key=idempotency_key, receipt=receipt)
+        append_one(
+            session,
+            "tag.set/1",
+            data,
+            key=idempotency_key,
+            receipt=receipt,
+            sentence=f"tag:{name} is entry {place}",
+        )
 
 
 def _value(text: str) -> Any:
