@@ -19,6 +19,7 @@ from ledger.bundle.question import ERASURE_TYPES, erased_indexes
 from ledger.chain import EARLIEST, ChainChecker, StoredRow
 from ledger.errors import AsofError
 from ledger.hashing import EMPTY_ROOT, HASH_SIZE
+from ledger.merkle import Frontier
 from ledger.store import Store
 from ledger.tiles import TILE_BYTES, TILE_WIDTH, tile_root
 from ledger.verdict import MAX_FINDINGS, Finding
@@ -224,11 +225,13 @@ def _take_tiles(store: Store, leaves: list[bytes], result: RangeResult) -> None:
     """
     full = len(leaves) // TILE_WIDTH
     for number in range(full):
-        own = b"".join(leaves[number * TILE_WIDTH : (number + 1) * TILE_WIDTH])
+        hashes = leaves[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]
         n = result.start // TILE_WIDTH + len(result.tile_roots)
-        stored = compared_tile(store, 0, n, own, result)
-        goes_on = own if stored is None or n not in result.damaged_tiles else stored
-        result.tile_roots.append(tile_root(goes_on))
+        stored = compared_tile(store, 0, n, b"".join(hashes), result)
+        if stored is None or n not in result.damaged_tiles:
+            result.tile_roots.append(Frontier.empty().extended(hashes).root())
+        else:
+            result.tile_roots.append(tile_root(stored))
     del leaves[: full * TILE_WIDTH]
 
 
