@@ -68,7 +68,8 @@ class Rooms:
     """Everything that one invocation needs of the house. A context manager; not shared by threads.
 
     `write` opens the ledger for appending too, which needs its private key. `watch` is given the
-    title of whatever may take long, and shows how it goes on.
+    title of whatever may take long, and shows how it goes on; `notice` is told what went on by
+    itself.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Rooms:
         write: bool = False,
         check: bool = True,
         watch: Watch = _unwatched,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
+        self._notice = notice
         self._watch = watch
         self._write = write
         self._check = check
@@ -143,7 +146,9 @@ class Rooms:
         path = index_of(self.settings)
         usable = path is not None and os.access(path.parent, os.W_OK)
         with self._watch("Indexing") as tell:
-            opened = open_index(path if usable else None, self.reader, progress=tell)
+            opened = open_index(
+                path if usable else None, self.reader, progress=tell, notice=self._notice
+            )
         return self._stack.enter_context(closing(opened))
 
     def moment(self, text: str | None, *, now: int, known: bool = False) -> Moment | None:

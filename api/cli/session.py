@@ -81,7 +81,7 @@ class Session:
         from api.main import Rooms
 
         return self._stack.enter_context(
-            Rooms(self.settings, write=self.writes, watch=self.progress)
+            Rooms(self.settings, write=self.writes, watch=self.progress, notice=self.say)
         )
 
     @cached_property
