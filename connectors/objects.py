@@ -8,6 +8,7 @@
 
     asof.objects/sha256/9f/86d081…                the object, read-only
     asof.objects/tmp/…                            objects being written
+    asof.objects/.gitignore                       *: what is kept here belongs into no repository
 
 Rules:
 
@@ -162,6 +163,7 @@ class ObjectStore:
         with disk_errors(self.root):
             for folder in (self.root, self._temporary, self.root / "sha256"):
                 _make_folder(folder)
+            self._keep_out_of_git()
             self._remove_leftovers()
             try:
                 with Durably() as pending:
@@ -220,6 +222,12 @@ class ObjectStore:
                 raise
             writing.pending.add(descriptor, lambda: os.replace(temporary, path))
         return found.size
+
+    def _keep_out_of_git(self) -> None:
+        """`git add .` beside this folder shall not publish every dataset that was ever kept."""
+        path = self.root / ".gitignore"
+        if not path.exists():
+            path.write_text("*\n", encoding="ascii")
 
     def _locked_file(self) -> tuple[int, str]:
         while True:

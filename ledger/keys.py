@@ -3,6 +3,7 @@
 ::
 
     asof.keys/                  0700     beside asof.db
+        .gitignore              0644     *, so that `git add .` never publishes a key
         signing.pem             0600     PKCS #8, Ed25519; whoever has it speaks for the ledger
         ledger.vkey             0644     one line, to be given to everybody who verifies
         guard                   0600     docs/spec/guard.md
@@ -43,6 +44,7 @@ __all__ = [
 SIGNING_FILE: Final = "signing.pem"
 VKEY_FILE: Final = "ledger.vkey"
 GUARD_FILE: Final = "guard"
+GITIGNORE_FILE: Final = ".gitignore"
 
 
 def create_key(folder: Path, origin: str) -> Signer:
@@ -54,6 +56,8 @@ def create_key(folder: Path, origin: str) -> Signer:
         raise ConflictError(f"{folder} already holds the key of a ledger; it is never overwritten")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / GITIGNORE_FILE).exists():
+            _write_new(folder / GITIGNORE_FILE, b"*\n", 0o644)
         if not has_signing_key(folder):
             _write_new(folder / SIGNING_FILE, _format_private(Ed25519PrivateKey.generate()), 0o600)
         signer = Signer(origin, _load_private(folder / SIGNING_FILE))

@@ -46,7 +46,7 @@ def test_a_key_is_made_once_and_found_again(folder: Path) -> None:
     with pytest.raises(ConflictError, match="never overwritten"):
         create_key(folder, ORIGIN)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert sorted(before) == [VKEY_FILE, SIGNING_FILE]
+    assert sorted(before) == [".gitignore", VKEY_FILE, SIGNING_FILE]
 
 
 def test_rights(folder: Path) -> None:
@@ -123,3 +123,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             create_key(Path("/asof.keys"), ORIGIN)
 
     as_nobody(denied)
+
+
+def test_git_is_told_to_leave_the_key_alone(tmp_path: Path) -> None:
+    create_key(tmp_path / "asof.keys", "ledger.example.com/acme")
+    assert (tmp_path / "asof.keys" / ".gitignore").read_text() == "*\n"

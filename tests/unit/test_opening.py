@@ -75,7 +75,12 @@ def test_a_new_ledger(tmp_path: Path, keys: Path) -> None:
         assert ledger.guard.read() == GuardMark(ledger.reader.origin, 1, ledger.reader.root(1))
         assert abs(first.recorded_at - system_clock()) < 60_000_000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asof.db", "asof.keys"]
-    assert sorted(path.name for path in keys.iterdir()) == [GUARD_FILE, VKEY_FILE, SIGNING_FILE]
+    assert sorted(path.name for path in keys.iterdir()) == [
+        ".gitignore",
+        GUARD_FILE,
+        VKEY_FILE,
+        SIGNING_FILE,
+    ]
 
 
 def test_its_first_events_are_of_the_vocabulary(url: str, keys: Path) -> None:
