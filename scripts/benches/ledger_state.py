@@ -2,7 +2,7 @@
 
 The ledger is a plausible one: five pipelines of 20 slots, versions recorded and bound, runs that
 begin and end, monitoring in between, one change in twenty arriving late. Questions are drawn at
-random from all four cases of (at, known_at). Measured at 10,000 entries and at 1,000,000 of the same kind.
+random from all four cases of (at, known_at), at 10,000 entries and at 1,000,000 of the same kind.
 """
 
 from __future__ import annotations
