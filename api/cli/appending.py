@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,12 +66,17 @@ def append(
     key: str | None,
     receipt: Path | None,
     sentence: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append a batch, keep the receipts if asked to, and answer with where it lies now."""
+    """Append a batch, keep the receipts if asked to, and answer with where it lies now.
+
+    `facts` is what the command found out and a program wants to know: it leads the JSON.
+    """
     appended = session.rooms.writer.append(drafts, idempotency_key=key)
     if receipt is not None:
         _keep_receipts(appended, receipt)
     data = {
+        **(facts or {}),
         "first_index": appended.first_index,
         "count": appended.count,
         "recorded_at": time_text(appended.recorded_at, exact=True),

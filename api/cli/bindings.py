@@ -123,6 +123,7 @@ def _register_capture(app: typer.Typer) -> None:
             key=binding.key,
             receipt=receipt,
             sentence=f"{slot} is now {binding.asset_version}",
+            facts={"unchanged": False, "slot": slot, "asset_version": binding.asset_version},
         )
 
 
@@ -169,6 +170,7 @@ def _register_bind(app: typer.Typer) -> None:
             key=idempotency_key,
             receipt=receipt,
             sentence=f"{slot} is now {binding.asset_version}",
+            facts={"unchanged": False, "slot": slot, "asset_version": binding.asset_version},
         )
 
 

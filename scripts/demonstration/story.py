@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from scripts.demonstration.stage import CHECKOUT, PIPELINE, DemoError, Stage, sha256
 
@@ -138,13 +137,12 @@ def release(stage: Stage, number: int, reason: str) -> None:
 
 def capture(stage: Stage, slot: str, system: str, target: str, kind: str, *, reason: str) -> str:
     """Capture one slot; the reference of the version that it holds now."""
-    stage.asof(
-        "capture", system, target, *PIPELINE, "--slot", slot, "--kind", kind, "--reason", reason,
-        show=False,
-    )  # fmt: skip
-    held: dict[str, Any] = stage.ask("state", *PIPELINE)["bindings"][slot]
-    print(f"  asof capture {system} {target} --slot {slot}  →  {held['asset_version']}")
-    return str(held["asset_version"])
+    seen = stage.ask(
+        "capture", system, target, *PIPELINE, "--slot", slot, "--kind", kind, "--reason", reason
+    )
+    version = str(seen["asset_version"])
+    print(f"  asof capture {system} {target} --slot {slot}  →  {version}")
+    return version
 
 
 def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
