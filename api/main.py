@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 from api import __version__
 from api.hints import hinted
 from api.settings import Settings, environment
+from api.tuning import tune_for_writing
 from ledger.clock import system_clock
 from ledger.errors import ConflictError, MalformedError, NotFoundError
 from ledger.guard import Guard
@@ -105,6 +106,8 @@ class Rooms:
     def ledger(self) -> Ledger:
         """The ledger. Raises NotFoundError, with what to do, where there is none."""
         url = self.settings.store
+        if self._write:
+            tune_for_writing()
         try:
             opened = open_ledger(url, keys=self.settings.keys, write=self._write, check=self._check)
         except NotFoundError as error:

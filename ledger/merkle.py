@@ -262,8 +262,9 @@ class BatchTree:
     """The tree right after a batch, known from the frontier before it and the batch alone.
 
     It proves the inclusion of any leaf of the batch at `size` without reading the store: a sibling
-    to the left is either on the frontier or made of the batch. Nodes are made at the first question
-    and kept, so a receipt that nobody asks for costs nothing. Safe to share between threads.
+    to the left is either on the frontier or made of the batch. Nodes are made at the first question,
+    one hash a leaf, and kept: the frontier after the batch, the roots of its tiles and the proofs
+    of its receipts share them. Safe to share between threads.
     """
 
     __slots__ = ("_before", "_levels", "_lock", "leaves", "size")
@@ -288,7 +289,13 @@ class BatchTree:
     def prove_inclusion(self, index: int) -> list[bytes]:
         """The proof of leaf `index`, which must lie in this batch, in the tree of `size`."""
         self._check_index(index)
-        return _path(index, 0, self.size, self._node)
+        return _path(index, 0, self.size, self.node)
+
+    def frontier(self) -> Frontier:
+        """The frontier after the batch, as `Frontier.extended` gives it."""
+        levels = range(self.size.bit_length() - 1, -1, -1)
+        edge = (self.node(at, (self.size >> at) - 1) for at in levels if self.size >> at & 1)
+        return Frontier(self.size, tuple(edge))
 
     def _check_index(self, index: int) -> None:
         if not self._before.size <= index < self.size:
@@ -296,7 +303,10 @@ class BatchTree:
                 f"entry {index} is not in the batch [{self._before.size}, {self.size})"
             )
 
-    def _node(self, level: int, position: int) -> bytes:
+    def node(self, level: int, position: int) -> bytes:
+        """A `NodeReader` of the subtrees that the batch completes, and of those left of it that the
+        frontier holds.
+        """
         if not self._levels:
             with self._lock:
                 self._levels = self._levels or self._made_levels()

@@ -257,6 +257,7 @@ class Sequencer:
             answer.set_exception(error)
         for (_, answer), use in plan.repeated:
             self._answer_again(answer, use if isinstance(use, KeyUse) else written.uses[use])  # type: ignore[union-attr]
+        trouble = trouble or self._tend()
         if trouble is not None:
             self._stop(trouble, [])
 
@@ -268,6 +269,13 @@ class Sequencer:
         self._versions |= plan.versions
         try:
             self._guard.advance(GuardMark(head.origin, head.size, head.root))
+        except AsofError as exc:
+            return exc
+        return None
+
+    def _tend(self) -> AsofError | None:
+        """Housekeeping, when everybody has their answer and prepares the next batch."""
+        try:
             self._store.tend()
         except AsofError as exc:
             return exc
@@ -330,13 +338,14 @@ class Sequencer:
             now=self._clock(),
         )
         leaves = linked.leaf_hashes
-        frontier = edge.frontier.extended(leaves)
-        tiles, full = edge.tiles.extended(leaves)
+        tree = BatchTree(edge.frontier, leaves)
+        frontier = tree.frontier()
+        tiles, full = edge.tiles.extended(leaves, tree.node)
         head = self._signed_head(frontier, linked)
         uses = _key_uses(plan.accepted, linked.first_index, head.size)
         transaction.write(_rows(plan, linked), full, head, uses)
         new_edge = RightEdge(head=head, frontier=frontier, tiles=tiles)
-        return plan, _Written(new_edge, linked, BatchTree(edge.frontier, leaves), uses)
+        return plan, _Written(new_edge, linked, tree, uses)
 
     def _current_edge(self, head: Head) -> RightEdge:
         """The edge in memory, or loaded where another process has appended since."""

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from ledger.errors import MalformedError, TamperError
 from ledger.hashing import HASH_SIZE
-from ledger.merkle import Frontier
+from ledger.merkle import Frontier, NodeReader
 
 __all__ = [
     "TILE_BYTES",
@@ -169,8 +169,14 @@ class TileBuilder:
             rows.append(nodes.partial_row(len(rows)))
         return cls(nodes.size, tuple(rows))
 
-    def extended(self, leaves: Sequence[bytes]) -> tuple[TileBuilder, list[Tile]]:
-        """The builder with leaf hashes appended, and the tiles now full, lower levels first."""
+    def extended(
+        self, leaves: Sequence[bytes], nodes: NodeReader | None = None
+    ) -> tuple[TileBuilder, list[Tile]]:
+        """The builder with leaf hashes appended, and the tiles now full, lower levels first.
+
+        `nodes` gives the roots of the tiles where somebody has them already (a `BatchTree` of these
+        leaves); else they are hashed here.
+        """
         rows = list(self.rows)
         tiles: list[Tile] = []
         fresh: Sequence[bytes] = leaves
@@ -186,8 +192,11 @@ class TileBuilder:
             ]
             tiles += full
             rows[level] = row[len(full) * TILE_BYTES :]
-            fresh = [tile_root(tile.data) for tile in full]
             level += 1
+            fresh = [
+                tile_root(tile.data) if nodes is None else nodes(TILE_HEIGHT * level, tile.n)
+                for tile in full
+            ]
         return TileBuilder(self.size + len(leaves), tuple(rows)), tiles
 
     def frontier(self) -> Frontier:

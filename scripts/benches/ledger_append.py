@@ -7,6 +7,7 @@ own SQLite recorder, one event a commit, on the same disk in the same run.
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+from api.tuning import tune_for_writing
 from ledger.clock import system_clock
 from ledger.draft import Draft
 from ledger.events import draft, parse_drafts
@@ -38,6 +40,7 @@ Piece = TypeVar("Piece")
 
 def rows(context: Context) -> Iterator[Measurement]:
     """Single appends, batches of events, JSON lines, and what an entry costs on the disk."""
+    tune_for_writing()  # as the program itself does before it writes, for the peer too
     bench = _Bench(context)
     yield from bench.single_appends()
     yield from bench.batches()
@@ -72,6 +75,7 @@ class _Bench:
         lines = [_lines(events[at : at + BATCH]) for at in range(0, count, BATCH)]
         drafts = [_drafts(events[at : at + BATCH]) for at in range(0, count, BATCH)]
         self._context.say(f"payload {len(drafts[0][0].payload)} bytes")
+        gc.freeze()  # the input of the benchmark is no garbage of the program's
         rate = self._median(lambda ledger, _: _batched(ledger, drafts, list), count)
         yield self._rate("batches of 1,000 drafts, validated before", rate)
         chunks = [events[at : at + BATCH] for at in range(0, count, BATCH)]

@@ -123,3 +123,15 @@ def test_a_wrong_proof_is_refused(size: int, data: st.DataObject) -> None:
             check_inclusion(index, size, LEAVES[index], changed, root)
         with pytest.raises(AsofError):
             check_inclusion(index, size, LEAVES[index], proof[:place], root)
+
+
+@pytest.mark.parametrize("before", [0, 1, 7, 255, 256, 300, 511, 513, 65_535])
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 257, 700])
+def test_a_batch_shares_its_nodes_with_frontier_and_tiles(before: int, count: int) -> None:
+    """What the sequencer does: one hash a leaf serves the root, the tiles and the receipts."""
+    leaves = [sha256(b"%d" % index).digest() for index in range(before + count)]
+    frontier = Frontier.empty().extended(leaves[:before])
+    tiles, _ = TileBuilder.empty().extended(leaves[:before])
+    tree = BatchTree(frontier, leaves[before:])
+    assert tree.frontier() == frontier.extended(leaves[before:])
+    assert tiles.extended(leaves[before:], tree.node) == tiles.extended(leaves[before:])
