@@ -46,8 +46,8 @@ def rows(context: Context) -> Iterator[Measurement]:
     url, vkey = _written(context, entries)
     program = context.folder / "verify_once.py"
     program.write_text(PROGRAM, "utf-8")
-    one = min((_verified(program, url, vkey, 1) for _ in range(3)), key=lambda run: run[0])
-    two = min((_verified(program, url, vkey, 2) for _ in range(3)), key=lambda run: run[0])
+    one = sorted(_verified(program, url, vkey, 1) for _ in range(3))[1]
+    two = sorted(_verified(program, url, vkey, 2) for _ in range(3))[1]
     rate = entries / one[0]
     yield Measurement(
         name=f"verify, {entries:,} entries, one worker", value=rate, unit="entries/s", goal=200_000
