@@ -262,9 +262,9 @@ class BatchTree:
     """The tree right after a batch, known from the frontier before it and the batch alone.
 
     It proves the inclusion of any leaf of the batch at `size` without reading the store: a sibling
-    to the left is either on the frontier or made of the batch. Nodes are made at the first question,
-    one hash a leaf, and kept: the frontier after the batch, the roots of its tiles and the proofs
-    of its receipts share them. Safe to share between threads.
+    to the left is either on the frontier or made of the batch. Nodes are made at the first
+    question, one hash a leaf, and kept: the frontier after the batch, the roots of its tiles and
+    the proofs of its receipts share them. Safe to share between threads.
     """
 
     __slots__ = ("_before", "_levels", "_lock", "leaves", "size")
