@@ -462,11 +462,20 @@ def test_our_own_mistakes_are_rolled_back_and_stop_the_writer(
     assert held.head().size == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("who", ["guard", "housekeeping"])
 def test_a_guard_or_a_tending_that_fails_is_told_after_the_answer(
-    held: HeldStore, writer: Writer
+    who: str, held: HeldStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The entries are durable, so they are acknowledged; but nothing is signed without a guard."""
-    held.trouble_tending = StoreError("no space beside the key")
+    trouble = StoreError("no space beside the key")
+    if who == "guard":
+
+        def refuse(self: MemoryGuard, mark: object) -> None:
+            raise trouble
+
+        monkeypatch.setattr(MemoryGuard, "advance", refuse)
+    else:
+        held.trouble_tending = trouble
     assert writer.append([note("x")]).first_index == 0
     with pytest.raises(StoreError, match="writer stopped"):
         for _ in range(100):
