@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.benches.harness import Context, Measurement, report
@@ -22,11 +25,29 @@ SUITES = {
 
 
 def _rows(context: Context, parts: tuple[str, ...]) -> Iterator[Measurement]:
+    """Each part in a process of its own: none pays for what another left in memory."""
     for part in parts:
-        yield from importlib.import_module(f"scripts.benches.{part}").rows(context)
+        command = [sys.executable, "-m", "scripts.benches", "--raw", part, str(context.folder)]
+        command += [str(context.seed), "quick" if context.quick else "full"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield Measurement(**json.loads(line))
+        if process.returncode:
+            raise SystemExit(f"the part {part} failed (see above)")
+
+
+def _measure(part: str, folder: str, seed: str, extent: str) -> int:
+    """The other side of `_rows`: one part's measurements as JSON lines."""
+    context = Context(folder=Path(folder), seed=int(seed), quick=extent == "quick")
+    for row in importlib.import_module(f"scripts.benches.{part}").rows(context):
+        print(json.dumps(asdict(row)), flush=True)
+    return 0
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--raw"]:
+        return _measure(*sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("name", choices=sorted(SUITES), help="which suite")
     parser.add_argument("--part", action="append", help="only this part of the suite (repeatable)")

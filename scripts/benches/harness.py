@@ -1,8 +1,8 @@
 """What every benchmark shares: the shape of a measurement, the context it runs in, the report.
 
 A benchmark is a module of this folder with `rows(context) -> Iterator[Measurement]`. Figures are
-medians of repeated runs in one process on one machine, durability on; ratios compare measurements
-of the same run. A goal is printed beside what was measured, met or not.
+medians of repeated runs on one machine, each part in a process of its own, durability on; ratios
+compare measurements of the same run. A goal is printed beside what was measured, met or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 __all__ = ["Context", "Measurement", "fsync_latency_ms", "machine", "median_of", "report"]
@@ -50,7 +50,6 @@ class Context:
     folder: Path
     seed: int = 20261121
     quick: bool = False
-    notes: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """Progress for the person who waits; on stderr, so that stdout stays the report."""
@@ -112,8 +111,8 @@ def report(
     print(f"fsync {fsync_ms:.3f} ms (median of one 4 KiB append)\n")
     print(f"{'figure':<58}{'measured':>14}  {'unit':<12}{'goal':>14}  ")
     done = list(_printed(rows))
-    for note in context.notes:
-        print(f"note: {note}")
+    if context.quick:
+        print("quick: a tenth of the size, fewer runs; the goals are for the full size")
     if json_file is not None:
         document = {
             "bench": name,
@@ -122,7 +121,6 @@ def report(
             "seed": context.seed,
             "commit": _commit(),
             "quick": context.quick,
-            "notes": context.notes,
             "rows": [asdict(row) | {"met": row.met} for row in done],
         }
         json_file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
