@@ -29,15 +29,17 @@ ERASURES: Final = "11 erasures"
 TOLERANCE: Final = 5 * 60 * 1_000_000
 
 
-def check_stream_spans(store: Store, size: int) -> list[Finding]:
+def check_stream_spans(store: Store, size: int) -> tuple[int, list[Finding]]:
     """5. The versions of each stream are 1 to n: as many as there are entries, the least of them 1.
+    The number of streams, and the findings.
 
     Read from the index over (stream, version), in its order; step 1 has compared that index with
     the entries and found no version twice.
     """
-    findings = []
+    streams, findings = 0, []
     try:
         for name, count, low, high in store.stream_spans(size):
+            streams += 1
             if (low, high) != (1, count):
                 findings.append(
                     Finding(
@@ -50,7 +52,7 @@ def check_stream_spans(store: Store, size: int) -> list[Finding]:
                 )
     except TamperError as error:
         findings.append(Finding(step=STREAMS, message=str(error)))
-    return findings
+    return streams, findings
 
 
 def check_key_uses(store: Store, size: int, report: Report) -> None:

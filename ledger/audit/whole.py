@@ -183,9 +183,10 @@ def _verify_head(
             report.find(
                 STORE, "the store's own check complains", found=complaint, expected="nothing"
             )
-        for finding in spans.result():
+        streams, findings = spans.result()
+        for finding in findings:
             report.add(finding)
-        report.count("streams", 1)
+        report.count("streams", streams)
     whole.check_no_other_tiles(head)
     frontier = whole.frontier()
     _check_root(head, frontier, whole, report)
@@ -411,7 +412,7 @@ class _Here:
     def integrity(self) -> Future[list[str]]:
         return _done(self._store.check_integrity())
 
-    def spans(self, size: int) -> Future[list[Finding]]:
+    def spans(self, size: int) -> Future[tuple[int, list[Finding]]]:
         return _done(check_stream_spans(self._store, size))
 
     def ranges(self, size: int) -> Iterator[RangeResult]:
@@ -430,7 +431,7 @@ class _Elsewhere:
     def integrity(self) -> Future[list[str]]:
         return self._pool.submit(_integrity_there)
 
-    def spans(self, size: int) -> Future[list[Finding]]:
+    def spans(self, size: int) -> Future[tuple[int, list[Finding]]]:
         return self._pool.submit(_spans_there, size)
 
     def ranges(self, size: int) -> Iterator[RangeResult]:
@@ -477,7 +478,7 @@ def _integrity_there() -> list[str]:
     return _opened[0].check_integrity()
 
 
-def _spans_there(size: int) -> list[Finding]:
+def _spans_there(size: int) -> tuple[int, list[Finding]]:
     return check_stream_spans(_opened[0], size)
 
 
