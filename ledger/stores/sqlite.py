@@ -121,15 +121,12 @@ class SqliteStore:
         _check_file(path)
         with _translated(path):
             connection = _connect(path, "rw" if write else "ro")
-            try:
+            with _closed_on_failure(connection):
                 _check_schema(connection, path)
                 if write:
                     _apply_settings(connection, SETTINGS, path)
                     return cls(path, connection)
                 _apply_settings(connection, READER_SETTINGS, path)
-            except BaseException:
-                connection.close()
-                raise
             connection.close()
             return cls(path, None)
 
@@ -359,7 +356,8 @@ class SqliteStore:
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = _connect(self._path, "ro")
-        _apply_settings(connection, READER_SETTINGS, self._path)
+        with _closed_on_failure(connection):
+            _apply_settings(connection, READER_SETTINGS, self._path)
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -491,8 +489,19 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=BUSY_SECONDS,
     )
-    connection.execute("PRAGMA trusted_schema = OFF")
+    with _closed_on_failure(connection):
+        connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+@contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Until a connection has an owner, who fails with it in hand closes it."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _check_file(path: Path) -> None:

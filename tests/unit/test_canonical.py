@@ -40,7 +40,7 @@ from ledger.errors import MalformedError
         ('{"\\udc00":1}', "/\\udc00", "lone surrogate"),
         ("[" * 65 + "]" * 65, "/0" * 64, "too deep"),
         ('{"a":' * 65 + "1" + "}" * 65, "/a" * 64, "too deep"),
-        ("[1,]", "line 1 column 4", "not JSON"),
+        ("[1,,2]", "line 1 column 4", "not JSON"),
         ('{"a":\n01}', "line 2 column 2", "not JSON"),
         ("", "line 1 column 1", "not JSON"),
         ("[1] []", "line 1 column 5", "not JSON"),
