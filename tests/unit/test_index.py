@@ -180,8 +180,11 @@ def test_a_damaged_index_is_built_again(told: Story, path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(bytes(data))
-    with pytest.raises(DamagedIndexError, match="delete it and ask again"):
-        Index.open(path, told.reader).catch_up()
+    with (
+        closing(Index.open(path, told.reader)) as damaged,
+        pytest.raises(DamagedIndexError, match="delete it and ask again"),
+    ):
+        damaged.catch_up()
     said: list[str] = []
     with closing(open_index(path, told.reader, notice=said.append)) as index:
         assert model(told, index) == "model/m@2"
