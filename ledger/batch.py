@@ -20,6 +20,7 @@ from ledger.canonical import check_name
 from ledger.commitment import SALT_SIZE, commit
 from ledger.draft import Draft
 from ledger.errors import MalformedError
+from ledger.store import Tracked
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "Batch",
     "body_digest",
+    "check_tracked",
     "prepare_batch",
 ]
 
@@ -49,6 +51,7 @@ class Batch:
     size_bytes: int
     key: str | None
     digest: bytes
+    tracked: Tracked | None = None
 
     def is_body_of(self, digest: bytes, salt: bytes) -> bool:
         """Whether `digest`, made with `salt`, is that of this body."""
@@ -56,7 +59,11 @@ class Batch:
 
 
 def prepare_batch(
-    drafts: Sequence[Draft], *, key: str | None, entropy: Callable[[int], bytes]
+    drafts: Sequence[Draft],
+    *,
+    key: str | None,
+    entropy: Callable[[int], bytes],
+    tracked: Tracked | None = None,
 ) -> Batch:
     """The batch, bounded and committed to. Raises: MalformedError, pointing to the draft."""
     drafts = tuple(drafts)
@@ -64,6 +71,8 @@ def prepare_batch(
         raise MalformedError(f"a batch has 1 to {MAX_BATCH_ENTRIES} events, not {len(drafts)}")
     if key is not None:
         check_name(key, "idempotency key")
+    if tracked is not None:
+        check_tracked(tracked)
     size = _checked_size(drafts)
     random = entropy(SALT_SIZE * len(drafts))
     salts = [random[at : at + SALT_SIZE] for at in range(0, len(random), SALT_SIZE)]
@@ -76,7 +85,15 @@ def prepare_batch(
         size_bytes=size,
         key=key,
         digest=b"" if key is None else body_digest(salts[0], _contents(drafts)),
+        tracked=tracked,
     )
+
+
+def check_tracked(tracked: Tracked) -> None:
+    """Raises MalformedError for a position that no store keeps."""
+    check_name(tracked.name, "follower")
+    if not 0 <= tracked.position < 1 << 63:
+        raise MalformedError(f"a position is 0 or more, not {tracked.position}")
 
 
 def body_digest(salt: bytes, contents: Iterable[Content]) -> bytes:

@@ -8,6 +8,7 @@
     ├── RefusedError          a rule says no: an invalid transition, a missing approval
     ├── StoreError            the world's failure: disk, lock, file, another program
     │   ├── ConflictError         somebody else was first: re-read, decide again
+    │   │   └── HeadMovedError        another process has appended: read the head again
     │   ├── NotFoundError         there is no such entry, stream, object, file
     │   ├── UnreachableError      the store or system does not answer
     │   └── UnknownOutcomeError   it may have happened: ask again with the same key
@@ -23,6 +24,7 @@ from __future__ import annotations
 __all__ = [
     "AsofError",
     "ConflictError",
+    "HeadMovedError",
     "IncompleteError",
     "MalformedError",
     "NotFoundError",
@@ -71,6 +73,10 @@ class ConflictError(StoreError):
     """Somebody else was first, or the same key was used for another body. Nothing was written."""
 
     exit_code = 5
+
+
+class HeadMovedError(ConflictError):
+    """The head that an append stood on is no longer the newest. Nothing was written."""
 
 
 class NotFoundError(StoreError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -29,7 +30,7 @@ from ledger.hashing import EMPTY_ROOT, HASH_SIZE
 from ledger.keys import VKEY_FILE
 from ledger.merkle import Frontier, frontier_at
 from ledger.note import VerifierKey, format_vkey
-from ledger.store import AppendTransaction, Head, KeyUse, Row
+from ledger.store import AppendTransaction, Forecast, Head, KeyUse, Row, Store, Tracked
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import (
     TILE_HEIGHT,
@@ -199,6 +200,10 @@ class ExportFolder:
         self._size = _stated_checkpoint(folder).size
 
     @property
+    def recovers(self) -> bool:
+        return False
+
+    @property
     def url(self) -> str:
         return f"{FOLDER_PREFIX}{self._folder}"
 
@@ -313,8 +318,19 @@ class ExportFolder:
     def create(self, head: Head) -> None:
         self._refuse()
 
-    def transaction(self) -> AbstractContextManager[AppendTransaction]:
+    def transaction(
+        self, forecast: Forecast | None = None
+    ) -> AbstractContextManager[AppendTransaction]:
         self._refuse()
+
+    def tracked(self, follower: str) -> int | None:
+        return None
+
+    def track(self, tracked: Tracked) -> None:
+        self._refuse()
+
+    def again(self) -> Callable[[], Store] | None:
+        return partial(ExportFolder, self._folder)
 
     def _refuse(self) -> NoReturn:
         raise StoreError(f"{self.url} is an export: import it to go on with it")

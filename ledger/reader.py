@@ -133,6 +133,10 @@ class Reader:
         """The names of the streams that begin so."""
         return self._store.streams(prefix)
 
+    def tracked(self, follower: str) -> int | None:
+        """How far a follower of some log has come, or None."""
+        return self._store.tracked(follower)
+
     def index_at(self, recorded_at: int) -> int:
         """The number of entries that were known at an instant."""
         return self._store.index_at(recorded_at)

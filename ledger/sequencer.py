@@ -33,12 +33,29 @@ from ledger.chain import ChainHead, Linked, Prepared, link
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.entry import EntryFormatter
-from ledger.errors import AsofError, ConflictError, StoreError, TamperError, UnknownOutcomeError
+from ledger.errors import (
+    AsofError,
+    ConflictError,
+    HeadMovedError,
+    StoreError,
+    TamperError,
+    UnknownOutcomeError,
+)
 from ledger.guard import Guard, GuardMark, MemoryGuard
-from ledger.merkle import BatchTree, Frontier
+from ledger.hashing import HASH_SIZE
+from ledger.merkle import BatchTree, Frontier, root_at
 from ledger.note import Signer
 from ledger.receipt import BatchReceipts, Receipt
-from ledger.store import AppendTransaction, Head, KeyUse, Row, Store
+from ledger.store import (
+    AppendTransaction,
+    Forecast,
+    Head,
+    KeyUse,
+    Row,
+    Store,
+    Tracked,
+    check_grows,
+)
 from ledger.tiles import TileBuilder, TileNodes
 
 __all__ = ["Answer", "Appended", "RightEdge", "Sequencer", "load_right_edge"]
@@ -48,6 +65,7 @@ MAX_GROUP_BYTES: Final = 16 << 20
 MAX_WAITING_ENTRIES: Final = 50_000
 MAX_WAITING_BYTES: Final = 64 << 20
 MAX_KNOWN_STREAMS: Final = 100_000
+MAX_CATCH_UP: Final = 20_000
 
 as_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
 
@@ -112,6 +130,34 @@ def load_right_edge(store: Store, head: Head) -> RightEdge:
     return RightEdge(head=head, frontier=frontier, tiles=tiles)
 
 
+def _caught_up(edge: RightEdge, head: Head, transaction: AppendTransaction) -> RightEdge | None:
+    """The edge extended by what another process appended; None where that is much, or does not lead
+    to the head, so that the reason is to be looked for in the tiles."""
+    missing = head.size - edge.head.size
+    if missing > MAX_CATCH_UP:
+        return None
+    joined = transaction.leaf_hashes(edge.head.size, head.size)
+    leaves = [joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE)]
+    frontier = edge.frontier.extended(leaves)
+    if len(leaves) != missing or frontier.root() != head.root or frontier.edge != head.edge:
+        return None
+    tiles, _ = edge.tiles.extended(leaves)
+    return RightEdge(head=head, frontier=frontier, tiles=tiles)
+
+
+def _check_continues(store: Store, before: Head, head: Head) -> None:
+    """The head may be larger and yet not go on from the one that was signed here: a standby that
+    was promoted without the newest entries, and written to."""
+    found = root_at(before.size, TileNodes(store.tile, store.leaf_hashes, head.size))
+    if found != before.root:
+        raise TamperError(
+            f"{store.url}: its first {before.size} entries are not those that were there before",
+            expected=before.root.hex(),
+            found=found.hex(),
+            checkpoints=(before.checkpoint, head.checkpoint),
+        )
+
+
 @dataclass(slots=True)
 class _Plan:
     """What becomes of each batch of a group, decided before anything is linked."""
@@ -121,6 +167,7 @@ class _Plan:
     repeated: list[tuple[Waiting, KeyUse | int]] = field(default_factory=list)
     refused: list[tuple[Waiting, AsofError]] = field(default_factory=list)
     events: list[Prepared] = field(default_factory=list)
+    tracked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +203,7 @@ class Sequencer:
         self._repeat = repeat
         self._formatter = EntryFormatter(signer.name)
         self._edge: RightEdge | None = None
+        self._contended = False
         self._versions: dict[str, int] = {}
         self._mutex = threading.Lock()
         self._work = threading.Condition(self._mutex)
@@ -236,9 +284,13 @@ class Sequencer:
         """Commit a group and answer it, or tell each batch what happened; never raises."""
         group = [waiting for waiting in group if waiting[1].set_running_or_notify_cancel()]
         try:
-            with self._store.transaction() as transaction:
-                plan, written = self._write(transaction, group)
-        except (UnknownOutcomeError, TamperError) as exc:
+            plan, written = self._transact(group)
+        except UnknownOutcomeError as exc:
+            if self._store.recovers:
+                _refuse_all(group, exc)
+            else:
+                self._stop(exc, group)
+        except TamperError as exc:
             self._stop(exc, group)
         except AsofError as exc:
             _refuse_all(group, exc)
@@ -324,10 +376,38 @@ class Sequencer:
 
     # ---------------------------------------------------------------- inside the transaction
 
+    def _transact(self, group: Sequence[Waiting]) -> tuple[_Plan, _Written | None]:
+        """Commit a group: on the head that is remembered as long as no other process appends, under
+        the lock from the beginning where one did.
+        """
+        if self._edge is not None and not self._contended:
+            try:
+                with self._store.transaction(self._forecast(group, trusted=True)) as transaction:
+                    return self._write(transaction, group)
+            except HeadMovedError:
+                pass  # nothing was written; now with the lock in hand
+        before = self._edge
+        with self._store.transaction(self._forecast(group, trusted=False)) as transaction:
+            found = self._write(transaction, group)
+            self._contended = before is not None and transaction.head() != before.head
+        return found
+
+    def _forecast(self, group: Sequence[Waiting], *, trusted: bool) -> Forecast:
+        """What this group will be asked about; the versions remembered are those of our edge."""
+        batches = [batch for batch, _ in group]
+        streams = {draft.stream for batch in batches for draft in batch.drafts}
+        return Forecast(
+            head=None if self._edge is None else self._edge.head,
+            trusted=trusted,
+            streams=streams - self._versions.keys() if trusted else streams,
+            keys={batch.key for batch in batches if batch.key is not None},
+            followers={batch.tracked.name for batch in batches if batch.tracked is not None},
+        )
+
     def _write(
         self, transaction: AppendTransaction, group: Sequence[Waiting]
     ) -> tuple[_Plan, _Written | None]:
-        edge = self._current_edge(transaction.head())
+        edge = self._current_edge(transaction)
         plan = self._planned(transaction, group)
         if not plan.events:
             return plan, None
@@ -343,13 +423,14 @@ class Sequencer:
         tiles, full = edge.tiles.extended(leaves, tree.node)
         head = self._signed_head(frontier, linked)
         uses = _key_uses(plan.accepted, linked.first_index, head.size)
-        transaction.write(_rows(plan, linked), full, head, uses)
+        positions = [Tracked(*position) for position in plan.tracked.items()]
+        transaction.write(_rows(plan, linked), full, head, uses, positions)
         new_edge = RightEdge(head=head, frontier=frontier, tiles=tiles)
         return plan, _Written(new_edge, linked, tree, uses)
 
-    def _current_edge(self, head: Head) -> RightEdge:
-        """The edge in memory, or loaded where another process has appended since."""
-        edge = self._edge
+    def _current_edge(self, transaction: AppendTransaction) -> RightEdge:
+        """The edge in memory, brought to the head where another process has appended since."""
+        edge, head = self._edge, transaction.head()
         if edge is not None and edge.head == head:
             return edge
         if head.origin != self._signer.name:
@@ -366,12 +447,19 @@ class Sequencer:
                 checkpoints=(edge.head.checkpoint, head.checkpoint),
             )
         self._versions = {}
-        self._edge = load_right_edge(self._store, head)
-        return self._edge
+        caught_up = None if edge is None else _caught_up(edge, head, transaction)
+        if caught_up is None:
+            caught_up = load_right_edge(self._store, head)
+            if edge is not None:
+                _check_continues(self._store, edge.head, head)
+        self._edge = caught_up
+        return caught_up
 
     def _planned(self, transaction: AppendTransaction, group: Sequence[Waiting]) -> _Plan:
         keys = {batch.key for batch, _ in group if batch.key is not None}
         uses = transaction.key_uses(keys) if keys else {}
+        followers = {batch.tracked.name for batch, _ in group if batch.tracked is not None}
+        positions = transaction.tracked(followers) if followers else {}
         plan = _Plan(self._versions_of(transaction, group))
         fresh: dict[str, tuple[Batch, int]] = {}
         for waiting in group:
@@ -385,8 +473,13 @@ class Sequencer:
                     _check_body(batch, first.digest, first.salts[0])
                     plan.repeated.append((waiting, position))
                 else:
+                    if batch.tracked is not None:
+                        check_grows(batch.tracked, positions.get(batch.tracked.name))
                     plan.events += _placed(batch, plan.versions)
                     plan.accepted.append(waiting)
+                    if batch.tracked is not None:
+                        positions[batch.tracked.name] = batch.tracked.position
+                        plan.tracked[batch.tracked.name] = batch.tracked.position
                     if batch.key is not None:
                         fresh[batch.key] = (batch, len(fresh))
             except AsofError as exc:

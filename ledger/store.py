@@ -21,9 +21,9 @@ every store):
   nor two of one stream and version, nor two uses of one key.
 * **Nothing is changed or removed.** There is no method for it, and the store refuses the attempt.
 * **Reading** never waits for a writer and never sees half a transaction.
-* **Failure.** `StoreError`: nothing was written. `UnknownOutcomeError`: it may have been; the store
-  writes nothing more until it is opened again. `TamperError`: what is there cannot be. Never an
-  exception of the driver.
+* **Failure.** `StoreError`: nothing was written. `UnknownOutcomeError`: it may have been; unless it
+  `recovers`, the store writes nothing more until it is opened again. `TamperError`: what is there
+  cannot be. Never an exception of the driver.
 
 A store knows no key, no clock and no event: it keeps what it is given. Stores share the contract
 test, not code.
@@ -31,15 +31,25 @@ test, not code.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ledger.chain import StoredRow
+from ledger.errors import ConflictError
 from ledger.tiles import Tile
 
-__all__ = ["AppendTransaction", "Head", "KeyUse", "Row", "Store"]
+__all__ = [
+    "AppendTransaction",
+    "Forecast",
+    "Head",
+    "KeyUse",
+    "Row",
+    "Store",
+    "Tracked",
+    "check_grows",
+]
 
 
 class Row(NamedTuple):
@@ -93,6 +103,43 @@ class KeyUse(NamedTuple):
     tree_size: int
 
 
+class Tracked(NamedTuple):
+    """How far a follower of some log has come: the position it has dealt with last.
+
+    Kept beside the entries so that an append and the position it answers are one transaction. It
+    only grows, and is no part of what is signed.
+    """
+
+    name: str
+    position: int
+
+
+def check_grows(tracked: Tracked, held: int | None) -> None:
+    """Raises ConflictError unless the position is beyond the one that is held, or the first."""
+    if held is not None and tracked.position <= held:
+        raise ConflictError(
+            f"the follower {tracked.name!r} has come to {held}, so {tracked.position} was dealt "
+            "with before: nothing was written"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an append is going to ask, told before it begins, so that a store may fetch it at once.
+
+    `head` is the newest that the caller knows, or None. Where it is `trusted`, a store may take the
+    caller at his word and take the lock only to write; HeadMovedError then tells that another
+    process has appended. What was read in between is right if the head has not moved, for every
+    append moves it.
+    """
+
+    head: Head | None = None
+    trusted: bool = False
+    streams: Collection[str] = ()
+    keys: Collection[str] = ()
+    followers: Collection[str] = ()
+
+
 class AppendTransaction(Protocol):
     """What the sequencer sees while it alone may append."""
 
@@ -108,10 +155,28 @@ class AppendTransaction(Protocol):
         """The uses of those keys that have been used."""
         ...
 
+    def tracked(self, followers: Collection[str]) -> dict[str, int]:
+        """The positions of those followers that have one."""
+        ...
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        """As the store's, under the lock: for an edge that another process has left behind."""
+        ...
+
     def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
     ) -> None:
-        """Append, and replace the head. Raises: ConflictError when another append came between."""
+        """Append, replace the head, and set the positions of followers.
+
+        Raises: HeadMovedError where the head of the forecast no longer stands, another
+        ConflictError for rows that do not follow or a position that does not grow. Nothing is
+        written then.
+        """
         ...
 
 
@@ -123,6 +188,12 @@ class Store(Protocol):
         """What this store was opened with, for messages."""
         ...
 
+    @property
+    def recovers(self) -> bool:
+        """Whether the store goes on after an UnknownOutcomeError (a server that restarts), or
+        takes nothing more until it is opened again (a file whose fsync failed)."""
+        ...
+
     def head(self) -> Head | None:
         """The head, or None while there is no ledger here yet."""
         ...
@@ -131,8 +202,15 @@ class Store(Protocol):
         """Begin a ledger. Its origin is fixed for ever. Raises: ConflictError if there is one."""
         ...
 
-    def transaction(self) -> AbstractContextManager[AppendTransaction]:
+    def transaction(
+        self, forecast: Forecast | None = None
+    ) -> AbstractContextManager[AppendTransaction]:
         """Alone for the length of the block; durable at its normal end, undone by an exception."""
+        ...
+
+    def again(self) -> Callable[[], Store] | None:
+        """What opens this store a second time, for reading: to be sent to another process. None
+        where there is no second door."""
         ...
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
@@ -181,6 +259,14 @@ class Store(Protocol):
 
     def key_uses(self) -> Iterator[KeyUse]:
         """All uses of keys, by key."""
+        ...
+
+    def tracked(self, follower: str) -> int | None:
+        """The position of a follower, or None."""
+        ...
+
+    def track(self, tracked: Tracked) -> None:
+        """Set a follower's position, durably. Raises: ConflictError unless it grows."""
         ...
 
     def index_at(self, recorded_at: int) -> int:

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, overload
 
-from ledger.batch import prepare_batch
+from ledger.batch import check_tracked, prepare_batch
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.draft import Draft
@@ -31,7 +31,7 @@ from ledger.note import Signer
 from ledger.reader import Reader
 from ledger.receipt import Receipt
 from ledger.sequencer import Appended, Sequencer
-from ledger.store import KeyUse, Store
+from ledger.store import KeyUse, Store, Tracked
 
 __all__ = ["Appended", "Draft", "Writer"]
 
@@ -48,32 +48,52 @@ class Writer:
         clock: Clock,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        self._store = store
         self._reader = Reader(store, signer.vkey)
         self._signer = signer
         self._entropy = entropy
         self._sequencer = Sequencer(store, signer, guard=guard, clock=clock, repeat=self._repeated)
 
-    def append(self, drafts: Sequence[Draft], *, idempotency_key: str | None = None) -> Appended:
+    def append(
+        self,
+        drafts: Sequence[Draft],
+        *,
+        idempotency_key: str | None = None,
+        tracked: Tracked | None = None,
+    ) -> Appended:
         """Append a batch and return when it is durable.
 
-        Raises: MalformedError, ConflictError (a stream moved on, or the key was used for another
-        batch), StoreError: nothing was written. UnknownOutcomeError: open the ledger again and
-        repeat with the same key. TamperError.
+        `tracked` is a follower's position, set in the same transaction. Raises: MalformedError,
+        ConflictError (a stream moved on, the key was used for another batch, the position does not
+        grow), StoreError: nothing was written. UnknownOutcomeError: repeat with the same key; where
+        the writer has stopped, open the ledger again before. TamperError.
         """
-        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
+        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy, tracked=tracked)
         ticket = _Ticket()
         self._sequencer.put(batch, ticket)
         return ticket.result()
 
     def submit(
-        self, drafts: Sequence[Draft], *, idempotency_key: str | None = None
+        self,
+        drafts: Sequence[Draft],
+        *,
+        idempotency_key: str | None = None,
+        tracked: Tracked | None = None,
     ) -> Future[Appended]:
         """As `append`, without waiting; waits only while the queue is full. A future that is
         cancelled before its turn is not written."""
-        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
+        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy, tracked=tracked)
         future: Future[Appended] = Future()
         self._sequencer.put(batch, future)
         return future
+
+    def track(self, tracked: Tracked) -> None:
+        """Set a follower's position without an entry; durable when it returns.
+
+        Raises: MalformedError, ConflictError unless it grows, StoreError.
+        """
+        check_tracked(tracked)
+        self._store.track(tracked)
 
     def close(self) -> None:
         """Commit what waits, then stop. Calling it twice does no harm."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError, NotFoundError, StoreError
 from ledger.hashing import HASH_SIZE
-from ledger.store import Head, KeyUse, Row
+from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
 from ledger.tiles import Tile
 
 __all__ = ["MemoryStore"]
@@ -26,6 +26,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.url = "memory:"
+        self.recovers = False
         self._append_lock = threading.Lock()
         self._head: Head | None = None
         self._rows: list[Row] = []
@@ -33,6 +34,7 @@ class MemoryStore:
         self._streams: dict[str, list[int]] = {}
         self._tiles: dict[tuple[int, int], bytes] = {}
         self._keys: dict[str, KeyUse] = {}
+        self._followers: dict[str, int] = {}
         self._closed = False
 
     def head(self) -> Head | None:
@@ -47,7 +49,7 @@ class MemoryStore:
             self._head = head
 
     @contextmanager
-    def transaction(self) -> Iterator[_MemoryTransaction]:
+    def transaction(self, forecast: Forecast | None = None) -> Iterator[_MemoryTransaction]:
         self._check_open()
         with self._append_lock:
             transaction = _MemoryTransaction(self)
@@ -110,6 +112,19 @@ class MemoryStore:
         self._check_open()
         return (use for _, use in sorted(self._keys.items()))
 
+    def tracked(self, follower: str) -> int | None:
+        self._check_open()
+        return self._followers.get(follower)
+
+    def track(self, tracked: Tracked) -> None:
+        self._check_open()
+        with self._append_lock:
+            check_grows(tracked, self._followers.get(tracked.name))
+            self._followers[tracked.name] = tracked.position
+
+    def again(self) -> Callable[[], Store] | None:
+        return None
+
     def index_at(self, recorded_at: int) -> int:
         self._check_open()
         return bisect.bisect_right(
@@ -134,7 +149,12 @@ class MemoryStore:
             raise StoreError(f"{self.url} is closed")
 
     def _apply(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked],
     ) -> None:
         """Nothing here can fail half way: `write` has checked it. The head is last."""
         for row in rows:
@@ -143,6 +163,7 @@ class MemoryStore:
             self._streams.setdefault(row.stream, []).append(row.index)
         self._tiles.update({(level, number): data for level, number, data in tiles})
         self._keys.update({use.key: use for use in keys})
+        self._followers.update(tracked)
         self._head = head
 
 
@@ -151,7 +172,9 @@ class _MemoryTransaction:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self.pending: list[tuple[Sequence[Row], Sequence[Tile], Head, Sequence[KeyUse]]] = []
+        self.pending: list[
+            tuple[Sequence[Row], Sequence[Tile], Head, Sequence[KeyUse], Sequence[Tracked]]
+        ] = []
 
     def head(self) -> Head:
         head = self._store.head()
@@ -166,8 +189,20 @@ class _MemoryTransaction:
         found = {key: self._store.key_use(key) for key in keys}
         return {key: use for key, use in found.items() if use is not None}
 
+    def tracked(self, followers: Collection[str]) -> dict[str, int]:
+        found = {name: self._store.tracked(name) for name in followers}
+        return {name: position for name, position in found.items() if position is not None}
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        return self._store.leaf_hashes(start, stop)
+
     def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
     ) -> None:
         before = self.head()
         if self.pending:
@@ -180,7 +215,9 @@ class _MemoryTransaction:
         self._check_keys(keys)
         if any((level, number) in self._store._tiles for level, number, _ in tiles):
             raise ConflictError("a tile is written once")
-        self.pending.append((tuple(rows), tuple(tiles), head, tuple(keys)))
+        for position in tracked:
+            check_grows(position, self._store.tracked(position.name))
+        self.pending.append((tuple(rows), tuple(tiles), head, tuple(keys), tuple(tracked)))
 
     def _check_rows(self, rows: Sequence[Row], size: int) -> None:
         versions = self.stream_versions({row.stream for row in rows})

@@ -45,14 +45,14 @@ from ledger.errors import (
     UnreachableError,
 )
 from ledger.hashing import HASH_SIZE
-from ledger.store import Head, KeyUse, Row
+from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
 from ledger.stores.statements import load_schema, load_statements
 from ledger.tiles import TILE_BYTES, Tile
 
 __all__ = ["SqliteStore"]
 
 APPLICATION_ID = 0x61736F66
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
 SMALL_CALL = 64
@@ -102,6 +102,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, writer: sqlite3.Connection | None) -> None:
         self.url = f"sqlite:///{path}"
+        self.recovers = False
         self._path = path
         self._writer = writer
         self._append_lock = threading.Lock()
@@ -161,7 +162,7 @@ class SqliteStore:
                 connection.execute(SQL["insert_head"], (head.origin, *_head_values(head)))
 
     @contextmanager
-    def transaction(self) -> Iterator[_SqliteTransaction]:
+    def transaction(self, forecast: Forecast | None = None) -> Iterator[_SqliteTransaction]:
         with self._append_lock:
             connection = self._writable()
             self._check_same_file()
@@ -218,13 +219,7 @@ class SqliteStore:
 
     def leaf_hashes(self, start: int, stop: int) -> bytes:
         found = self._fetch(SQL["leaf_hashes"], (start, stop))
-        try:
-            joined = b"".join([leaf for (leaf,) in found])
-        except TypeError:
-            raise _not_a_ledgers(self.url, f"a leaf hash between {start} and {stop}") from None
-        if len(joined) != HASH_SIZE * len(found):
-            raise _not_a_ledgers(self.url, f"a leaf hash between {start} and {stop}")
-        return joined
+        return _joined_leaves(found, self.url, start, stop)
 
     def tile(self, level: int, number: int) -> bytes | None:
         found = self._fetch(SQL["tile"], (level, number))
@@ -246,6 +241,25 @@ class SqliteStore:
         while piece := self._fetch(SQL["key_uses_after"], (position, ROWS_A_PIECE)):
             yield from (_as_key_use(found, self.url) for found in piece)
             position = self._beyond(position, piece[-1][0])
+
+    def tracked(self, follower: str) -> int | None:
+        found = self._fetch(SQL["tracked"], (follower,))
+        return _as_position(found[0], self.url)[1] if found else None
+
+    def track(self, tracked: Tracked) -> None:
+        with self._append_lock:
+            connection = self._writable()
+            with _translated(self.url):
+                connection.execute("BEGIN IMMEDIATE")
+            try:
+                _SqliteTransaction(connection, self.url).track(tracked)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+
+    def again(self) -> Callable[[], Store] | None:
+        return partial(SqliteStore.open, self._path, write=False)
 
     def index_at(self, recorded_at: int) -> int:
         head = self.head()
@@ -417,8 +431,30 @@ class _SqliteTransaction:
             found = self._connection.execute(SQL["key_uses"], (wanted,)).fetchall()
         return {use[0]: _as_key_use(use, self._url) for use in found}
 
+    def tracked(self, followers: Collection[str]) -> dict[str, int]:
+        with _translated(self._url):
+            wanted = json.dumps(list(followers), ensure_ascii=False)
+            found = self._connection.execute(SQL["tracked_among"], (wanted,)).fetchall()
+        return dict(_as_position(one, self._url) for one in found)
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        with _translated(self._url):
+            found = self._connection.execute(SQL["leaf_hashes"], (start, stop)).fetchall()
+        return _joined_leaves(found, self._url, start, stop)
+
+    def track(self, tracked: Tracked) -> None:
+        """Set the position. Raises: ConflictError unless it grows."""
+        check_grows(tracked, self.tracked([tracked.name]).get(tracked.name))
+        with _translated(self._url):
+            self._connection.execute(SQL["track"], tracked)
+
     def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
     ) -> None:
         before = self.head()
         if not rows or [row.index for row in rows] != list(range(before.size, head.size)):
@@ -434,6 +470,8 @@ class _SqliteTransaction:
             )
         if swapped.rowcount != 1:
             raise ConflictError(f"{self._url}: the head moved, or belongs to another ledger")
+        for position in tracked:
+            self.track(position)
         self.written_bytes += _log_bytes(rows)
 
     def _insert_entries(self, rows: Sequence[Row]) -> None:
@@ -612,6 +650,16 @@ def _recorded_at(connection: sqlite3.Connection, index: int, url: str) -> int:
     return found[0]
 
 
+def _joined_leaves(found: Sequence[Any], url: str, start: int, stop: int) -> bytes:
+    try:
+        joined = b"".join([leaf for (leaf,) in found])
+    except TypeError:
+        raise _not_a_ledgers(url, f"a leaf hash between {start} and {stop}") from None
+    if len(joined) != HASH_SIZE * len(found):
+        raise _not_a_ledgers(url, f"a leaf hash between {start} and {stop}")
+    return joined
+
+
 def _as_tile(hashes: object, url: str, level: int, number: int) -> bytes:
     if not isinstance(hashes, bytes) or len(hashes) != TILE_BYTES:
         raise _not_a_ledgers(url, f"tile {level}/{number}")
@@ -622,6 +670,12 @@ def _as_key_use(found: Sequence[Any], url: str) -> KeyUse:
     if tuple(map(type, found)) != (str, bytes, int, int, int):
         raise _not_a_ledgers(url, "a use of an idempotency key")
     return KeyUse(*found)
+
+
+def _as_position(found: Sequence[Any], url: str) -> Tracked:
+    if tuple(map(type, found)) != (str, int):
+        raise _not_a_ledgers(url, "a follower's position")
+    return Tracked(*found)
 
 
 def _not_a_ledgers(url: str, what: str) -> TamperError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import ConflictError, NotFoundError, StoreError
-from ledger.store import Head, Row, Store
+from ledger.store import Forecast, Head, Row, Store, Tracked
 from ledger.stores.memory import MemoryStore
 from ledger.stores.sqlite import ROWS_A_PIECE, SqliteStore
 from tests.support.stores import (
@@ -250,6 +251,81 @@ def test_a_transaction_is_written_once(store: Store) -> None:
     assert store.head() == made_head(0)
 
 
+# ------------------------------------------------------------------------------- followers
+
+
+def test_a_followers_position_is_written_with_the_entries_that_it_answers(store: Store) -> None:
+    rows = made_rows(NAMES)
+    assert store.tracked("billing") is None
+    with store.transaction() as transaction:
+        assert transaction.tracked(["billing"]) == {}
+        transaction.write(rows[:2], [], made_head(2), [], [Tracked("billing", 7)])
+    assert store.tracked("billing") == 7
+    with store.transaction() as transaction:
+        assert transaction.tracked(["billing", "other"]) == {"billing": 7}
+
+
+@pytest.mark.parametrize("position", [7, 6, 0])
+def test_a_follower_only_goes_on(store: Store, position: int) -> None:
+    rows = made_rows(NAMES)
+    store.track(Tracked("billing", 7))
+    with pytest.raises(ConflictError, match="has come to 7"):
+        store.track(Tracked("billing", position))
+    with pytest.raises(ConflictError), store.transaction() as transaction:
+        transaction.write(rows[:1], [], made_head(1), [], [Tracked("billing", position)])
+    assert store.head() == made_head(0) and list(store.rows(0, 9)) == []
+    store.track(Tracked("billing", 8))
+    assert store.tracked("billing") == 8 and store.tracked("other") is None
+
+
+# ---------------------------------------------------------------------------- what is foreseen
+
+
+def test_a_forecast_that_is_right_changes_nothing(store: Store) -> None:
+    rows = made_rows(NAMES)
+    foreseen = Forecast(
+        head=made_head(0), trusted=True, streams={"note/a"}, keys={"k"}, followers={"f"}
+    )
+    with store.transaction(foreseen) as transaction:
+        assert transaction.head() == made_head(0)
+        assert transaction.stream_versions(["note/a"]) == {"note/a": 0}
+        assert transaction.key_uses(["k"]) == {} == transaction.tracked(["f"])
+        transaction.write(rows[:3], [], made_head(3), [key_use("k", 0)], [Tracked("f", 1)])
+    assert list(store.rows(0, 9)) == rows[:3]
+    assert store.head() == made_head(3)
+
+
+def test_a_forecast_that_is_wrong_writes_nothing(store: Store) -> None:
+    """Either the store finds the head moved, or it asked itself and the rows do not fit."""
+    rows = made_rows(NAMES)
+    append_rows(store, rows[:3])
+    with (
+        pytest.raises(ConflictError),
+        store.transaction(Forecast(head=made_head(0), trusted=True)) as transaction,
+    ):
+        transaction.write(rows[:3], [], made_head(3), [])
+    assert list(store.rows(0, 9)) == rows[:3]
+    with store.transaction(Forecast(head=made_head(0), streams={"note/a"})) as transaction:
+        assert transaction.head() == made_head(3)
+        assert transaction.leaf_hashes(0, 3) == b"".join(row.leaf_hash for row in rows[:3])
+        assert transaction.leaf_hashes(1, 2) == rows[1].leaf_hash
+        assert transaction.stream_versions(["note/a", "note/b"]) == {"note/a": 2, "note/b": 1}
+
+
+def test_a_second_door_shows_the_same_ledger(store: Store) -> None:
+    append_rows(store, made_rows(NAMES))
+    again = store.again()
+    if again is None:
+        assert isinstance(store, MemoryStore)
+        return
+    with closing(pickle.loads(pickle.dumps(again))()) as second:
+        assert list(second.rows(0, 99)) == made_rows(NAMES)
+        with pytest.raises(StoreError, match="reading only"), second.transaction():
+            pass
+        with pytest.raises(StoreError, match="reading only"):
+            second.track(Tracked("f", 1))
+
+
 # ----------------------------------------------------------------------------- concurrency
 
 
@@ -323,6 +399,8 @@ def test_after_close_everything_is_refused_clearly(store: Store) -> None:
         lambda: list(store.tiles()),
         lambda: store.key_use("k"),
         lambda: list(store.key_uses()),
+        lambda: store.tracked("f"),
+        lambda: store.track(Tracked("f", 1)),
         lambda: store.index_at(0),
         store.check_integrity,
         lambda: store.create(first_head()),

@@ -26,7 +26,7 @@ from ledger.guard import Guard, GuardMark
 from ledger.keys import GUARD_FILE, load_key
 from ledger.opening import keys_folder, open_ledger, sqlite_path
 from ledger.receipt import Receipt, check_receipt, format_receipt, parse_receipt
-from ledger.store import Head, KeyUse, Row
+from ledger.store import Forecast, Head, KeyUse, Row, Tracked
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import Tile
 from ledger.writer import Writer
@@ -85,9 +85,9 @@ class CrashingStore:
         self._crash = crash
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self, forecast: Forecast | None = None) -> Iterator[Any]:
         self._crash.at("begin")
-        with self._inner.transaction() as transaction:
+        with self._inner.transaction(forecast) as transaction:
             yield CrashingTransaction(transaction, self._crash)
             self._crash.at("commit")
         self._crash.at("committed")
@@ -111,9 +111,14 @@ class CrashingTransaction:
         return head
 
     def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
     ) -> None:
-        self._inner.write(rows, tiles, head, keys)
+        self._inner.write(rows, tiles, head, keys, tracked)
         self._crash.at("write")
 
     def __getattr__(self, name: str) -> Any:

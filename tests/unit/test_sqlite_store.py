@@ -22,7 +22,7 @@ from ledger.errors import (
     UnknownOutcomeError,
     UnreachableError,
 )
-from ledger.stores.sqlite import APPLICATION_ID, PAGE_BYTES, SETTINGS, SqliteStore
+from ledger.stores.sqlite import APPLICATION_ID, PAGE_BYTES, SCHEMA_VERSION, SETTINGS, SqliteStore
 from ledger.stores.statements import load_schema, load_statements
 from tests.support.failing import FailingConnection, as_nobody, sqlite_error
 from tests.support.stores import (
@@ -91,7 +91,7 @@ def test_a_setting_that_does_not_hold_is_refused(
 def test_the_file_is_marked(path: Path) -> None:
     header = path.read_bytes()[:100]
     assert int.from_bytes(header[68:72]) == APPLICATION_ID == int.from_bytes(b"asof")
-    assert int.from_bytes(header[60:64]) == 1
+    assert int.from_bytes(header[60:64]) == SCHEMA_VERSION == 2
 
 
 def test_statements_have_names_and_no_comments() -> None:

@@ -28,9 +28,8 @@ from ledger.note import Signer
 from ledger.opening import Ledger, _first_head
 from ledger.receipt import check_receipt
 from ledger.sequencer import load_right_edge
-from ledger.store import AppendTransaction, Head, KeyUse, Row
+from ledger.store import AppendTransaction, Forecast, KeyUse, Row
 from ledger.stores.memory import MemoryStore
-from ledger.tiles import Tile
 from ledger.writer import Writer
 from tests.support.ledgers import (
     NOON,
@@ -228,7 +227,7 @@ class HeldStore(MemoryStore):
         self.trouble_tending: AsofError | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self, forecast: Forecast | None = None) -> Iterator[Any]:
         self.entered.set()
         assert self.go.wait(20)
         failure, self.failure = self.failure, None
@@ -249,11 +248,9 @@ class Counting:
         self._inner = inner
         self._groups = groups
 
-    def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
-    ) -> None:
+    def write(self, rows: Sequence[Row], *rest: Any) -> None:
         self._groups.append(len(rows))
-        self._inner.write(rows, tiles, head, keys)
+        self._inner.write(rows, *rest)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

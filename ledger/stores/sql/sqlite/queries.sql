@@ -84,3 +84,13 @@ WHERE key IN (SELECT value FROM json_each(?));
 -- name: key_uses_after
 SELECT key, body_digest, first_index, count, tree_size FROM key_use WHERE key > ?
 ORDER BY key LIMIT ?;
+
+-- name: tracked
+SELECT name, position FROM follower WHERE name = ?;
+
+-- name: tracked_among
+SELECT name, position FROM follower WHERE name IN (SELECT value FROM json_each(?));
+
+-- name: track
+INSERT INTO follower (name, position) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET position = excluded.position;
