@@ -30,7 +30,8 @@ from ledger.errors import ConflictError, MalformedError, NotFoundError
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, VKEY_FILE, has_signing_key, load_key, load_vkey
 from ledger.note import Signer, format_vkey
-from ledger.opening import Ledger, create_ledger, keys_folder, open_ledger, sqlite_path
+from ledger.opening import Ledger, create_ledger, open_ledger
+from ledger.places import DatabasePlace, FilePlace, place_of
 
 if TYPE_CHECKING:
     from connectors.connector import AssetVersion, Connector
@@ -105,11 +106,13 @@ class Rooms:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger. Raises NotFoundError, with what to do, where there is none."""
-        url = self.settings.store
+        place = store_of(self.settings)
         if self._write:
             tune_for_writing()
         try:
-            opened = open_ledger(url, keys=self.settings.keys, write=self._write, check=self._check)
+            opened = open_ledger(
+                place, keys=self.settings.keys, write=self._write, check=self._check
+            )
         except NotFoundError as error:
             raise hinted(error, self._how_to_begin()) from None
         self._stack.callback(opened.close)
@@ -314,12 +317,11 @@ class Rooms:
 def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, Any]:
     """Begin the ledger and its key; say what was made. Raises ConflictError where one is."""
     try:
-        with create_ledger(
-            settings.store, origin=origin, keys=settings.keys, actor=actor
-        ) as ledger:
+        place = store_of(settings)
+        with create_ledger(place, origin=origin, keys=settings.keys, actor=actor) as ledger:
             return {
                 "origin": ledger.reader.origin,
-                "store": settings.store,
+                "store": place.url,
                 "keys": str(keys_of(settings)),
                 "vkey": format_vkey(ledger.vkey),
             }
@@ -346,17 +348,24 @@ def describe_keys(settings: Settings) -> dict[str, Any]:
     }
 
 
+def store_of(settings: Settings) -> FilePlace | DatabasePlace:
+    """Where the ledger lies. Raises MalformedError for a URL that names no store."""
+    return place_of(settings.store, checksums=not settings.without_checksums)
+
+
 def keys_of(settings: Settings) -> Path:
     """The key folder."""
-    return settings.keys or keys_folder(sqlite_path(settings.store))
+    return settings.keys or store_of(settings).beside(".keys")
 
 
 def objects_of(settings: Settings) -> Path:
-    """The folder of captured bytes: asof.objects beside asof.db."""
-    return settings.objects or sqlite_path(settings.store).with_suffix(".objects")
+    """The folder of captured bytes: asof.objects beside asof.db, or in the folder worked in."""
+    return settings.objects or store_of(settings).beside(".objects")
 
 
 def index_of(settings: Settings) -> Path | None:
     """The file of the projections' index: asof.db.index beside asof.db."""
-    path = sqlite_path(settings.store)
-    return path.with_name(f"{path.name}.index")
+    place = store_of(settings)
+    return (
+        place.path.with_name(f"{place.path.name}.index") if isinstance(place, FilePlace) else None
+    )

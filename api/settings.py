@@ -53,7 +53,8 @@ SETTINGS = (
         "ASOF_STORE",
         "--store",
         DEFAULT_STORE,
-        "Where the ledger lies: sqlite:///relative/path.db or sqlite:////absolute/path.db.",
+        "Where the ledger lies: sqlite:///relative/path.db, sqlite:////absolute/path.db or "
+        "postgresql://user@host/database. A password belongs into PGPASSWORD or ~/.pgpass.",
     ),
     Setting(
         "ASOF_OUTPUT", "--output", "table", "How answers are printed: table, json, jsonl or csv."
@@ -80,6 +81,13 @@ SETTINGS = (
         "asof.objects beside the store",
         "The folder in which captured files are kept, by digest, so that they can be restored.",
     ),
+    Setting(
+        "ASOF_PG_WITHOUT_CHECKSUMS",
+        "",
+        "no",
+        "Set to 1: take a PostgreSQL server without data checksums, which does not notice a "
+        "damaged page itself.",
+    ),
     Setting("ASOF_DEBUG", "", "no", "Set to 1: print the traceback of an error."),
     Setting("NO_COLOR", "", "", "Set to anything: no colour and no progress bars (no-color.org)."),
 )
@@ -95,6 +103,7 @@ class Settings:
     quiet: bool = False
     keys: Path | None = None
     objects: Path | None = None
+    without_checksums: bool = False
     debug: bool = False
     no_color: bool = False
 
@@ -109,6 +118,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         quiet=_switch(env, "ASOF_QUIET"),
         keys=_folder(env, "ASOF_KEYS"),
         objects=_folder(env, "ASOF_OBJECTS"),
+        without_checksums=_switch(env, "ASOF_PG_WITHOUT_CHECKSUMS"),
         debug=_switch(env, "ASOF_DEBUG"),
         no_color=bool(env.get("NO_COLOR")),
     )

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from api.hints import hinted
-from api.main import keys_of
+from api.main import keys_of, store_of
 from api.settings import Settings
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
 from ledger.checkpoint import open_checkpoint
 from ledger.entry import entry_leaf, parse_entry
 from ledger.errors import MalformedError, NotFoundError, TamperError
+from ledger.export import ExportFolder
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, load_vkey
 from ledger.note import VerifierKey, parse_vkey
-from ledger.opening import sqlite_path
+from ledger.places import FilePlace
 from ledger.proof import PROOF_HEADER, check_proof, parse_proof
 from ledger.receipt import parse_receipt
+from ledger.store import Store
 
 __all__ = ["verify", "vkey_of"]
 
@@ -60,12 +63,12 @@ def verify(
         raise MalformedError("it belongs to a .tlog-proof", where="--entry")
     if target is not None and target.is_file():
         return read_bundle(target, vkey=given)
-    url, guard = _place(settings, target)
+    again, guard = _place(settings, target)
     key = given or _own_key(settings)
     kept = None if receipt is None else _receipts(receipt)
     signed = None if against is None else _checkpoint(against, key)
     report = verify_url(
-        url,
+        lambda: again(key.name),
         vkey=key,
         guard=guard,
         workers=workers or _workers(settings, target),
@@ -146,16 +149,17 @@ def _checkpoint(path: Path, key: VerifierKey) -> bytes:
     return data
 
 
-def _place(settings: Settings, target: Path | None) -> tuple[str, Guard | None]:
-    """Where to look, and the guard that belongs to it, if it may be read."""
+def _place(settings: Settings, target: Path | None) -> tuple[Callable[[str], Store], Guard | None]:
+    """What opens the place to look at, and the guard that belongs to it, if it may be read."""
     if target is not None:
         if not target.is_dir():
             raise NotFoundError(f"there is no bundle and no folder {target}")
-        return f"folder:{target}", None
-    if not sqlite_path(settings.store).exists():
+        return lambda _origin: ExportFolder(target), None
+    place = store_of(settings)
+    if not place.exists():
         raise hinted(NotFoundError(f"there is no ledger at {settings.store}"), "asof init")
     guard = Guard(keys_of(settings) / GUARD_FILE)
-    return settings.store, guard if os.access(guard.path, os.R_OK) else None
+    return partial(place.open, write=False), guard if os.access(guard.path, os.R_OK) else None
 
 
 def _own_key(settings: Settings) -> VerifierKey:
@@ -167,7 +171,10 @@ def _own_key(settings: Settings) -> VerifierKey:
 
 def _workers(settings: Settings, target: Path | None) -> int:
     """One process for what is checked in a moment, all processors for more."""
-    if target is not None or sqlite_path(settings.store).stat().st_size < LARGE_FILE:
+    place = store_of(settings)
+    if target is not None or (
+        isinstance(place, FilePlace) and place.path.stat().st_size < LARGE_FILE
+    ):
         return 1
     return os.cpu_count() or 1
 

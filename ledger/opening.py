@@ -46,29 +46,26 @@ from ledger.guard import Guard, GuardMark, MemoryGuard
 from ledger.hashing import EMPTY_ROOT
 from ledger.keys import GUARD_FILE, VKEY_FILE, create_key, load_key, load_vkey
 from ledger.note import Signer, VerifierKey, format_vkey
+from ledger.places import Place, place_of
 from ledger.reader import Reader
 from ledger.sequencer import Appended, load_right_edge
 from ledger.store import Head, Store
 from ledger.stores.memory import MemoryStore
-from ledger.stores.sqlite import SqliteStore
 from ledger.writer import Writer
 
 __all__ = [
     "Ledger",
     "check_tail",
     "create_ledger",
-    "keys_folder",
     "open_ledger",
     "recover",
-    "sqlite_path",
 ]
 
 MEMORY_URL: Final = "memory:"
-SQLITE_PREFIX: Final = "sqlite:///"
+KEYS_SUFFIX: Final = ".keys"
 STREAM: Final = "ledger"
 PROGRAM: Final = "service:asof"
 TAIL_ENTRIES: Final = 64
-SMALL_FILE_BYTES: Final = 32 << 20
 
 Entropy = Callable[[int], bytes]
 
@@ -114,7 +111,7 @@ class Ledger:
 
 
 def open_ledger(
-    url: str,
+    url: str | Place,
     *,
     keys: Path | None = None,
     clock: Clock = system_clock,
@@ -129,17 +126,17 @@ def open_ledger(
     """
     if url == MEMORY_URL:
         return create_ledger(url, clock=clock, entropy=entropy)
-    path = sqlite_path(url)
-    folder = keys_folder(path) if keys is None else keys
+    place = place_of(url) if isinstance(url, str) else url
+    folder = place.beside(KEYS_SUFFIX) if keys is None else keys
     signer = load_key(folder) if write else None
     vkey = load_vkey(folder) if signer is None else signer.vkey
-    store = SqliteStore.open(path, write=write)
+    store = place.open(vkey.name, write=write)
     try:
         guard = Guard(folder / GUARD_FILE)
         reader = Reader(store, vkey)
         if check or write:
             check_tail(store, vkey)
-            _check_file(store, path)
+            place.check(store)
             if write or os.access(guard.path, os.R_OK):
                 guard.check(reader.head, reader.root)
         return _assembled(store, vkey, guard, signer, clock, entropy)
@@ -149,7 +146,7 @@ def open_ledger(
 
 
 def create_ledger(
-    url: str,
+    url: str | Place,
     *,
     origin: str | None = None,
     keys: Path | None = None,
@@ -166,12 +163,11 @@ def create_ledger(
     if url == MEMORY_URL:
         signer = Signer.from_seed(origin or _random_origin(entropy), entropy(32))
         return _begun(MemoryStore(), signer, MemoryGuard(), actor, clock, entropy)
-    path = sqlite_path(url)
-    folder = keys_folder(path) if keys is None else keys
-    store = SqliteStore.create_file(path)
+    place = place_of(url) if isinstance(url, str) else url
+    folder = place.beside(KEYS_SUFFIX) if keys is None else keys
+    store, signer = place.begin(lambda: _key_for(folder, origin, entropy))
     try:
         _check_unbegun(store)
-        signer = _key_for(folder, origin, entropy)
         guard = Guard(folder / GUARD_FILE)
         _check_unsigned(guard, folder)
         guard.create(GuardMark(signer.name, 0, EMPTY_ROOT))
@@ -182,7 +178,7 @@ def create_ledger(
 
 
 def recover(
-    url: str,
+    url: str | Place,
     *,
     why: str,
     actor: str,
@@ -199,14 +195,14 @@ def recover(
     """
     if not why.strip():
         raise MalformedError("say what happened: it becomes part of the ledger", where="why")
-    path = sqlite_path(url)
-    folder = keys_folder(path) if keys is None else keys
+    place = place_of(url) if isinstance(url, str) else url
+    folder = place.beside(KEYS_SUFFIX) if keys is None else keys
     signer = load_key(folder)
     guard = Guard(folder / GUARD_FILE)
-    store = SqliteStore.open(path)
+    store = place.open(signer.name, write=True)
     try:
         check_tail(store, signer.vkey)
-        _check_file(store, path)
+        place.check(store)
         reader = Reader(store, signer.vkey)
         mark = _recoverable_mark(guard, reader)
         draft = _epoch(why, actor, mark, reader.head())
@@ -240,22 +236,6 @@ def check_tail(store: Store, vkey: VerifierKey) -> None:
         raise TamperError("it is missing, or not what the head ends with", index=checker.index)
     _check_nothing_beyond(store, head.size)
     load_right_edge(store, head)
-
-
-def sqlite_path(url: str) -> Path:
-    """The file that a store's URL names. Raises: MalformedError."""
-    path = url.removeprefix(SQLITE_PREFIX)
-    if path == url or not path or path == ":memory:":
-        raise MalformedError(
-            f"{url!r} is not a store that is supported: use sqlite:///relative/path, "
-            "sqlite:////absolute/path or memory:"
-        )
-    return Path(path)
-
-
-def keys_folder(path: Path) -> Path:
-    """Where the keys of a ledger's file lie by default: `asof.keys` beside `asof.db`."""
-    return path.with_suffix(".keys")
 
 
 # ------------------------------------------------------------------------------------- opening
@@ -304,13 +284,6 @@ def _check_nothing_beyond(store: Store, size: int) -> None:
     head = store.head()
     if beyond is not None and head is not None and head.size == size:
         raise TamperError("it lies beyond the head, which nobody signed", index=size)
-
-
-def _check_file(store: Store, path: Path) -> None:
-    """Step 5: SQLite looks at every page of a file that is small; beyond that it is `verify`'s."""
-    if path.stat().st_size <= SMALL_FILE_BYTES:
-        for complaint in store.check_integrity(deep=False):
-            raise TamperError(f"{store.url} is damaged: {complaint}")
 
 
 # ----------------------------------------------------------------------------------- beginning

@@ -105,7 +105,7 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
     from api.verification import vkey_of
     from ledger.export import import_folder
     from ledger.keys import VKEY_FILE
-    from ledger.opening import sqlite_path
+    from ledger.places import sqlite_path
 
     path = sqlite_path(session.settings.store)
     if vkey is None:

@@ -35,9 +35,9 @@ from ledger.export import FOLDER_PREFIX, ExportFolder
 from ledger.hashing import EMPTY_ROOT
 from ledger.merkle import Frontier, root_at
 from ledger.note import VerifierKey, open_note
+from ledger.places import place_of
 from ledger.receipt import Receipt, check_receipt, parse_receipt
 from ledger.store import Head, Store
-from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileBuilder, TileNodes
 from ledger.verdict import Finding, Report
 
@@ -59,7 +59,6 @@ STEPS: Final = (
 )
 STORE, _, ENTRIES, _, STREAMS, TILES, ROOT, CHECKPOINT, GUARD, KEYS, ERASURES, EVIDENCE = STEPS
 
-SQLITE_PREFIX: Final = "sqlite:///"
 T = TypeVar("T")
 
 ALWAYS_UNCHECKED: Final = (
@@ -115,7 +114,7 @@ def verify(
 
 
 def verify_url(
-    url: str,
+    url: str | Callable[[], Store],
     *,
     vkey: VerifierKey,
     guard: GuardCheck | None = None,
@@ -125,11 +124,11 @@ def verify_url(
     against: bytes | None = None,
     now: int | None = None,
 ) -> Report:
-    """`verify` of what lies at a URL (sqlite:///…, folder:…); what cannot be opened is a report,
-    too.
+    """`verify` of what lies at a URL (sqlite:///…, postgresql://…, folder:…), or of what a call
+    opens; what cannot be opened is a report, too.
     """
     try:
-        store = reopen(url)
+        store = reopen(url, vkey.name) if isinstance(url, str) else url()
     except TamperError as error:
         report = Report()
         report.refuse(STORE, error)
@@ -151,13 +150,11 @@ def verify_url(
         store.close()
 
 
-def reopen(url: str) -> Store:
-    """The store at a URL, for reading only. Raises MalformedError where there is no second door."""
-    if url.startswith(SQLITE_PREFIX):
-        return SqliteStore.open(Path(url.removeprefix(SQLITE_PREFIX)), write=False)
+def reopen(url: str, origin: str) -> Store:
+    """The store of the ledger `origin` at a URL, for reading. Raises MalformedError and kin."""
     if url.startswith(FOLDER_PREFIX):
         return ExportFolder(Path(url.removeprefix(FOLDER_PREFIX)))
-    raise MalformedError(f"{url} cannot be opened a second time: use one worker")
+    return place_of(url).open(origin, write=False)
 
 
 # --- 1 to 11 --------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ def load_schema(dialect: str) -> str:
     return _read(dialect, "schema.sql")
 
 
-def load_statements(dialect: str) -> dict[str, str]:
-    """The statements of `queries.sql` by name, without comments and the closing semicolon."""
-    parts = _read(dialect, "queries.sql").split(MARK)[1:]
+def load_statements(dialect: str, file: str = "queries.sql") -> dict[str, str]:
+    """The statements of a file by name, without comments and the closing semicolon."""
+    parts = _read(dialect, file).split(MARK)[1:]
     return {name: _statement(body) for name, _, body in (part.partition("\n") for part in parts)}
 
 

@@ -23,7 +23,8 @@ from api.tuning import tune_for_writing
 from ledger.clock import system_clock
 from ledger.draft import Draft
 from ledger.events import draft, parse_drafts
-from ledger.opening import Ledger, create_ledger, sqlite_path
+from ledger.opening import Ledger, create_ledger
+from ledger.places import sqlite_path
 from ledger.receipt import check_receipt
 from ledger.writer import Appended
 from scripts.benches.harness import Context, Measurement, median_of

@@ -24,7 +24,8 @@ from typing import Any
 from ledger.draft import Draft
 from ledger.guard import Guard, GuardMark
 from ledger.keys import GUARD_FILE, load_key
-from ledger.opening import keys_folder, open_ledger, sqlite_path
+from ledger.opening import open_ledger
+from ledger.places import place_of, sqlite_path
 from ledger.receipt import Receipt, check_receipt, format_receipt, parse_receipt
 from ledger.store import Forecast, Head, KeyUse, Row, Tracked
 from ledger.stores.sqlite import SqliteStore
@@ -186,7 +187,7 @@ def append_all(
     threads: int,
     wrap: Callable[[SqliteStore, Crash], Any],
 ) -> None:
-    folder = keys_folder(sqlite_path(url))
+    folder = place_of(url).beside(".keys")
     clock = SettableClock()
 
     def ticking() -> int:

@@ -523,7 +523,7 @@ def test_a_url_that_cannot_be_opened_is_a_report(tmp_path: Path) -> None:
         report = verify_url(url, vkey=SIGNER.vkey)
         assert report.result is Verdict.ERROR and report.error
     with pytest.raises(MalformedError):
-        reopen("memory:")
+        reopen("memory:", ORIGIN)
 
 
 def test_a_store_that_fails_or_is_damaged_is_a_report(

@@ -30,11 +30,10 @@ from ledger.note import Signer, format_vkey
 from ledger.opening import (
     check_tail,
     create_ledger,
-    keys_folder,
     open_ledger,
     recover,
-    sqlite_path,
 )
+from ledger.places import place_of, sqlite_path
 from ledger.stores.sqlite import SqliteStore
 from tests.support.ledgers import (
     NOON,
@@ -155,7 +154,8 @@ def test_urls_name_files() -> None:
     assert sqlite_path("sqlite:///asof.db") == Path("asof.db")
     assert sqlite_path("sqlite:////var/lib/asof.db") == Path("/var/lib/asof.db")
     assert sqlite_path("sqlite:///a b?#ü.db") == Path("a b?#ü.db")
-    assert keys_folder(Path("x/asof.db")) == Path("x/asof.keys")
+    assert place_of("sqlite:///x/asof.db").beside(".keys") == Path("x/asof.keys")
+    assert place_of("postgresql://app@db/audit").beside(".keys") == Path("asof.keys")
 
 
 def test_a_relative_path_with_odd_characters(

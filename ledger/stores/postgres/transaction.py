@@ -1,0 +1,355 @@
+"""One append to PostgreSQL: what is asked before, and what is sent in as few round trips as can be.
+
+Two ways, and a third for many rows:
+
+* **trusted**: the caller's head is believed. Nothing is locked while the entries are linked and
+  signed; one statement then locks the head, compares it, writes and commits. Where the head has
+  moved it writes nothing (HeadMovedError), and the caller comes again, not trusted.
+* **locked**: the head is locked first, in the same round trip as the questions; a second one writes
+  and commits.
+* Beyond `COPY_FROM` rows, COPY: more round trips, less work for the server.
+
+What happens if we die: before the commit is sent, the server rolls back when it notices; after
+that, the batch is written as a whole or not at all, and its key tells (docs/spec/append.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.types.numeric import Int4, Int8
+
+from ledger.errors import (
+    ConflictError,
+    HeadMovedError,
+    NotFoundError,
+    UnknownOutcomeError,
+)
+from ledger.hashing import HASH_SIZE
+from ledger.store import Forecast, Head, KeyUse, Row, Tracked, check_grows
+from ledger.stores.postgres.binary import (
+    COPY_END,
+    COPY_START,
+    Encoded,
+    blob_array,
+    copied_rows,
+    hash_array,
+    int4_array,
+    int8_array,
+    text_array,
+)
+from ledger.stores.postgres.errors import explained, is_lost, translated, unknown
+from ledger.stores.statements import load_statements
+from ledger.tiles import Tile
+
+__all__ = ["PostgresTransaction", "as_head", "head_values"]
+
+SQL = load_statements("postgres")
+COPY_FROM: Final = 192
+MAX_MISSING: Final = 20_000
+Connection = psycopg.Connection[Any]
+
+
+class PostgresTransaction:
+    """What `PostgresStore.transaction` gives. Used by one thread; ended by `commit` or `abort`."""
+
+    def __init__(
+        self, connection: Connection, ledger: int | None, place: str, forecast: Forecast
+    ) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._place = place
+        self._forecast = forecast
+        self._trusted = forecast.trusted and forecast.head is not None
+        self._locked = False
+        self._head: Head | None = forecast.head if self._trusted else None
+        self._missing = b""
+        self._versions: dict[str, int] = {}
+        self._uses: dict[str, KeyUse] = {}
+        self._followers: dict[str, int] = {}
+        self._asked = False
+        self._written: tuple[list[Any], Sequence[Row], Head] | None = None
+
+    # ---------------------------------------------------------------- what the sequencer asks
+
+    def head(self) -> Head:
+        if self._head is None:
+            self._ask()
+        if self._head is None:
+            raise NotFoundError(f"{self._place} holds no ledger yet: `asof init` begins one")
+        return self._head
+
+    def stream_versions(self, streams: Collection[str]) -> dict[str, int]:
+        self._ask()
+        found = {name: self._versions[name] for name in streams if name in self._versions}
+        if len(found) < len(streams):
+            found |= self._versions_of([name for name in streams if name not in found])
+        return found
+
+    def key_uses(self, keys: Collection[str]) -> dict[str, KeyUse]:
+        self._ask()
+        if not set(keys) <= set(self._forecast.keys):
+            with translated(self._place):
+                return _uses(self._connection.execute(*self._question("key_uses", list(keys))))
+        return {key: self._uses[key] for key in keys if key in self._uses}
+
+    def tracked(self, followers: Collection[str]) -> dict[str, int]:
+        self._ask()
+        if not set(followers) <= set(self._forecast.followers):
+            with translated(self._place):
+                asked = self._connection.execute(*self._question("tracked_among", list(followers)))
+                return dict(asked.fetchall())
+        return {name: self._followers[name] for name in followers if name in self._followers}
+
+    def leaf_hashes(self, start: int, stop: int) -> bytes:
+        head, known = self.head(), self._known()
+        if known <= start <= stop <= head.size and self._missing:
+            return self._missing[(start - known) * HASH_SIZE : (stop - known) * HASH_SIZE]
+        with translated(self._place):
+            asked = self._connection.execute(SQL["leaf_hashes"], (self._ledger, start, stop))
+            return bytes((asked.fetchone() or (b"",))[0])
+
+    def write(
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
+    ) -> None:
+        """Checks that the rows follow, and encodes them; they are sent by `commit`."""
+        before = self.head()
+        if self._written is not None:
+            raise ConflictError("a transaction is written once")
+        if head.origin != before.origin or head.recorded_at < before.recorded_at:
+            raise ConflictError("the new head does not follow the old one")
+        if not rows or [row[0] for row in rows] != list(range(before.size, head.size)):
+            raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
+        if any(use.tree_size != head.size for use in keys):
+            raise ConflictError("a key is used in the tree that it is written with")
+        held = self.tracked([one.name for one in tracked]) if tracked else {}
+        for one in tracked:
+            check_grows(one, held.get(one.name))
+        step = _step_values(self._ledger, before, head, tiles, keys, tracked)
+        self._written = (step, rows, head)
+
+    # ---------------------------------------------------------------- asking
+
+    def _ask(self) -> None:
+        """Everything that was foreseen, and the lock unless the head is trusted, in one trip."""
+        if self._asked:
+            return
+        self._asked = True
+        with translated(self._place), self._connection.pipeline():
+            locked = None if self._trusted else self._lock()
+            asked = {name: self._connection.execute(*what) for name, what in self._foreseen()}
+            if locked is not None:
+                self._take_head(locked.fetchone())
+            if "stream_versions" in asked:
+                self._versions = dict(asked["stream_versions"].fetchall())
+            if "key_uses" in asked:
+                self._uses = _uses(asked["key_uses"])
+            if "tracked_among" in asked:
+                self._followers = dict(asked["tracked_among"].fetchall())
+
+    def _lock(self) -> psycopg.Cursor[Any]:
+        self._locked = True
+        self._connection.execute("BEGIN")
+        values = (Int4(self._ledger or 0), Int8(self._known()), Int8(MAX_MISSING))
+        return self._connection.execute(SQL["lock_head"], values, binary=True)
+
+    def _known(self) -> int:
+        """How many entries the caller knows: what lies behind them comes with the lock."""
+        head = self._forecast.head
+        return 1 << 62 if head is None else head.size
+
+    def _take_head(self, found: Any) -> None:
+        if found is not None and found[0] is not None:
+            self._head = as_head(found[:7])
+            self._missing = found[7] or b""
+
+    def _foreseen(self) -> Iterator[tuple[str, tuple[str, tuple[Any, ...]]]]:
+        for name, wanted in (
+            ("stream_versions", self._forecast.streams),
+            ("key_uses", self._forecast.keys),
+            ("tracked_among", self._forecast.followers),
+        ):
+            if wanted:
+                yield name, self._question(name, list(wanted))
+
+    def _question(self, name: str, wanted: list[str]) -> tuple[str, tuple[Any, ...]]:
+        return SQL[name], (self._ledger, text_array(wanted))
+
+    def _versions_of(self, streams: list[str]) -> dict[str, int]:
+        with translated(self._place):
+            return dict(self._connection.execute(*self._question("stream_versions", streams)))
+
+    # ---------------------------------------------------------------- ending
+
+    def abort(self) -> None:
+        """Give the lock back. A connection that is lost has given it back itself."""
+        if self._locked and not self._connection.closed:
+            with translated(self._place):
+                self._connection.execute("ROLLBACK")
+
+    def commit(self) -> None:
+        """Send what was written and return when it is durable; nothing to send, nothing held.
+
+        Raises: HeadMovedError, ConflictError, StoreError: nothing was written.
+        UnknownOutcomeError: the connection was lost under way.
+        """
+        if self._written is None:
+            self.abort()
+            return
+        step, rows, _ = self._written
+        with self._watched():
+            if len(rows) > COPY_FROM:
+                self._commit_copied(step, rows)
+            else:
+                self._commit_whole(step, rows)
+
+    def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
+        """One statement; its own transaction where the head was trusted."""
+        values = [*step, *_row_values(rows)]
+        if not self._locked:
+            self._check_moved(self._connection.execute(SQL["append"], values).fetchone())
+            return
+        with self._connection.pipeline():
+            appended = self._connection.execute(SQL["append"], values)
+            self._connection.execute("COMMIT")
+            self._check_moved(appended.fetchone())
+
+    def _commit_copied(self, step: list[Any], rows: Sequence[Row]) -> None:
+        if not self._locked:
+            self._lock_as_trusted()
+        with self._connection.cursor() as cursor:
+            with cursor.copy(SQL["copy_entries"]) as copy:
+                copy.write(COPY_START)
+                for piece in copied_rows(self._ledger or 0, rows):
+                    copy.write(piece)
+                copy.write(COPY_END)
+            with self._connection.pipeline():
+                advanced = cursor.execute(SQL["advance"], step)
+                self._connection.execute("COMMIT")
+                self._check_moved(advanced.fetchone())
+
+    def _lock_as_trusted(self) -> None:
+        with self._connection.pipeline():
+            found = self._lock().fetchone()
+        believed = self._head
+        self._take_head(found)
+        if self._head != believed:
+            self.abort()
+            raise _moved(self._place)
+
+    def _check_moved(self, answer: Any) -> None:
+        if answer != (True,):
+            raise _moved(self._place)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """From here on a lost answer is an unknown outcome, and so is a commit with a warning: a
+        synchronous standby that was not waited for."""
+        warnings: list[str] = []
+
+        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+            if diagnostic.severity_nonlocalized == "WARNING":
+                warnings.append(diagnostic.message_primary or "")
+
+        self._connection.add_notice_handler(note)
+        try:
+            yield
+        except psycopg.Error as exc:
+            if is_lost(exc) or self._connection.closed:
+                raise unknown(exc, self._place) from exc
+            self.abort()
+            raise explained(exc, self._place) from exc
+        finally:
+            self._connection.remove_notice_handler(note)
+        if warnings:
+            raise UnknownOutcomeError(
+                f"{self._place}: the commit came with a warning ({warnings[0]}); the batch was "
+                "written here and may be missing on the standby"
+            )
+
+
+def _moved(place: str) -> HeadMovedError:
+    return HeadMovedError(f"{place}: another process has appended; nothing was written")
+
+
+def as_head(found: Sequence[Any]) -> Head:
+    """The head of a row of `asof.ledger`."""
+    origin, size, root, last_leaf, recorded_at, edge, checkpoint = found
+    return Head(
+        origin=origin,
+        size=size,
+        root=root,
+        last_leaf=last_leaf,
+        recorded_at=recorded_at,
+        edge=tuple(edge[at : at + HASH_SIZE] for at in range(0, len(edge), HASH_SIZE)),
+        checkpoint=checkpoint,
+    )
+
+
+def head_values(head: Head) -> tuple[Any, ...]:
+    """What an append changes of it, in the order of the functions."""
+    edge = b"".join(head.edge)
+    return (
+        Int8(head.size),
+        head.root,
+        head.last_leaf,
+        Int8(head.recorded_at),
+        edge,
+        head.checkpoint,
+    )
+
+
+def _uses(asked: psycopg.Cursor[Any]) -> dict[str, KeyUse]:
+    return {found[0]: KeyUse(*found) for found in asked.fetchall()}
+
+
+def _step_values(
+    ledger: int | None,
+    before: Head,
+    head: Head,
+    tiles: Sequence[Tile],
+    keys: Sequence[KeyUse],
+    tracked: Sequence[Tracked],
+) -> list[Any]:
+    """The values of `asof.advance`: from which head to which, and what comes with it."""
+    return [
+        Int4(ledger or 0),
+        Int8(before.size),
+        before.root,
+        *head_values(head),
+        int4_array([tile.level for tile in tiles]),
+        int8_array([tile.n for tile in tiles]),
+        blob_array([tile.data for tile in tiles]),
+        text_array([use.key for use in keys]),
+        hash_array([use.body_digest for use in keys]),
+        int8_array([use.first_index for use in keys]),
+        int8_array([use.count for use in keys]),
+        text_array([one.name for one in tracked]),
+        int8_array([one.position for one in tracked]),
+    ]
+
+
+def _row_values(rows: Sequence[Row]) -> list[Encoded]:
+    """The rows as columns, in the order of `asof.append`."""
+    _, times, actors, streams, types, versions, commitments, salts, payloads, leaves = zip(
+        *rows, strict=True
+    )
+    return [
+        int8_array(times),
+        int4_array(versions),
+        text_array(actors),
+        text_array(streams),
+        text_array(types),
+        hash_array(commitments),
+        hash_array(leaves),
+        blob_array(salts),
+        blob_array(payloads),
+    ]

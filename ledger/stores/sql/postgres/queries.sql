@@ -1,0 +1,161 @@
+-- Every statement that the PostgreSQL store runs, by name. Values are bound in the order of the text.
+
+-- name: server
+-- What durability hangs on, and the server's version.
+SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+    current_setting('fsync'), current_setting('full_page_writes'), current_setting('data_checksums'),
+    current_setting('synchronous_commit'), pg_is_in_recovery();
+
+-- name: role
+-- What the session could do that no program of a ledger needs: a reason a line. `asof` may not be there yet.
+SELECT reason FROM (
+    SELECT 1 AS place, 'it is a superuser' AS reason FROM pg_roles
+        WHERE rolname IN (session_user, current_user) AND rolsuper
+    UNION SELECT 2, 'it may bypass row security' FROM pg_roles
+        WHERE rolname IN (session_user, current_user) AND rolbypassrls
+    UNION SELECT 3, 'it may replicate, and so read everything' FROM pg_roles
+        WHERE rolname IN (session_user, current_user) AND rolreplication
+    UNION SELECT 4, 'it may create roles' FROM pg_roles
+        WHERE rolname IN (session_user, current_user) AND rolcreaterole
+    UNION SELECT 5, 'it may create databases' FROM pg_roles
+        WHERE rolname IN (session_user, current_user) AND rolcreatedb
+    UNION SELECT 6, 'it is a member of ' || r.rolname FROM pg_roles AS r
+        WHERE (r.rolname = 'asof_owner' OR r.rolname IN (
+            'pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program', 'pg_read_server_files',
+            'pg_database_owner', 'pg_maintain'
+        )) AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+        AND pg_has_role(session_user, r.oid, 'MEMBER')
+    UNION SELECT 7, 'it has the right to ' || p.deed || ' ' || c.relname
+        FROM pg_class AS c
+        CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS p (deed)
+        WHERE c.relnamespace = to_regnamespace('asof') AND c.relkind = 'r'
+        AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+        AND has_table_privilege(session_user, c.oid, p.deed)
+) AS found ORDER BY place, reason;
+
+-- name: may_append
+SELECT has_table_privilege('asof.entry', 'INSERT');
+
+-- name: migrations
+SELECT number, name, checksum FROM asof.migration ORDER BY number;
+
+-- name: ledger_id
+SELECT id FROM asof.ledger WHERE origin = %s;
+
+-- name: origins
+SELECT origin FROM asof.ledger ORDER BY id;
+
+-- name: begin_ledger
+SELECT asof.begin_ledger(%s, %s, %s, %s, %s, %s, %s);
+
+-- name: lock_head
+SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint, missing
+FROM asof.lock_head(%s, %s, %s);
+
+-- name: head
+SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint FROM asof.ledger WHERE id = %s;
+
+-- name: append
+SELECT asof.append(
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s
+);
+
+-- name: copy_entries
+COPY asof.entry (idx, recorded_at, ledger, version, commitment, leaf_hash, actor, stream, type, salt, payload)
+FROM STDIN WITH (FORMAT binary);
+
+-- name: advance
+SELECT asof.advance(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+
+-- name: track
+SELECT asof.track(%s, %s, %s);
+
+-- name: tracked
+SELECT position FROM asof.follower WHERE ledger = %s AND name = %s;
+
+-- name: tracked_among
+SELECT name, position FROM asof.follower WHERE ledger = %s AND name = ANY(%s);
+
+-- name: stream_versions
+SELECT wanted.stream, coalesce((
+    SELECT version FROM asof.entry AS e WHERE e.ledger = %s AND e.stream = wanted.stream ORDER BY version DESC LIMIT 1
+), 0)
+FROM unnest(%s) AS wanted (stream);
+
+-- name: key_uses
+SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE ledger = %s AND key = ANY(%s);
+
+-- name: rows
+SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry WHERE ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
+
+-- name: stream_rows
+SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry WHERE ledger = %s AND stream = %s AND version > %s ORDER BY version LIMIT %s;
+
+-- name: stream_version
+SELECT coalesce(max(version), 0) FROM asof.entry WHERE ledger = %s AND stream = %s;
+
+-- name: streams_from
+-- A skip scan over the index from a position on, as long as the prefix lasts: as many steps as there are streams.
+WITH RECURSIVE name (stream) AS (
+    (SELECT stream FROM asof.entry WHERE ledger = %(ledger)s AND stream >= %(position)s ORDER BY stream LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT e.stream FROM asof.entry AS e
+        WHERE e.ledger = %(ledger)s AND e.stream > name.stream ORDER BY e.stream LIMIT 1
+    ) FROM name WHERE starts_with(name.stream, %(prefix)s)
+)
+SELECT stream FROM name WHERE starts_with(stream, %(prefix)s) LIMIT %(most)s;
+
+-- name: stream_spans
+SELECT stream, count(*), min(version), max(version) FROM asof.entry
+WHERE ledger = %s AND idx < %s GROUP BY stream ORDER BY stream;
+
+-- name: patience
+-- For an audit's questions, which read everything.
+SET LOCAL statement_timeout = 0;
+
+-- name: by_table
+SELECT set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true),
+    set_config('enable_bitmapscan', 'off', true);
+
+-- name: by_index
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+
+-- name: leaf_hashes
+SELECT coalesce(string_agg(leaf_hash, ''::bytea ORDER BY idx), ''::bytea) FROM asof.entry
+WHERE ledger = %s AND idx >= %s AND idx < %s;
+
+-- name: recorded_at
+SELECT recorded_at FROM asof.entry WHERE ledger = %s AND idx = %s;
+
+-- name: tile
+SELECT hashes FROM asof.tile WHERE ledger = %s AND level = %s AND number = %s;
+
+-- name: tiles_after
+SELECT level, number, hashes FROM asof.tile WHERE ledger = %s AND (level, number) > (%s, %s)
+ORDER BY level, number LIMIT %s;
+
+-- name: key_use
+SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE ledger = %s AND key = %s;
+
+-- name: key_uses_after
+SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use
+WHERE ledger = %s AND key > %s ORDER BY key LIMIT %s;
+
+-- name: damage
+-- What the server itself knows to be wrong: pages whose checksum failed, indexes that are not valid.
+SELECT 'the server counted ' || checksum_failures || ' pages with a wrong checksum in this database'
+FROM pg_stat_database WHERE datname = current_database() AND checksum_failures > 0
+UNION ALL
+SELECT 'the index ' || c.relname || ' is not valid' FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'asof'::regnamespace AND NOT (i.indisvalid AND i.indisready AND i.indislive);
+
+-- name: digest_of_versions
+-- A sum over (stream, version, place) that does not depend on the order: once by the table, once by the index.
+SELECT count(*), coalesce(sum(hashtextextended(stream, version)::numeric), 0) FROM asof.entry WHERE ledger = %s;
+
+-- name: notify
+SELECT pg_notify('asof_appended', %s);
