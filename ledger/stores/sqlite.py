@@ -9,7 +9,7 @@ What is checked at every open, before anything is written (docs/spec/store.md):
 
 1. the path names a regular file that begins as a SQLite database;
 2. `application_id` says asof, `user_version` a schema that this program knows;
-3. the schema in the file is, object by object, the one in `schema.sql`;
+3. the schema in the file is, object by object, what the migrations make;
 4. for writing: `journal_mode=WAL`, `synchronous=FULL` and the other settings, read back. `WAL` with
    `NORMAL`, the pair that is often recommended, lost acknowledged entries in half of the simulated
    power losses; `WAL` with `FULL` in none.
@@ -46,13 +46,15 @@ from ledger.errors import (
 )
 from ledger.hashing import HASH_SIZE
 from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
-from ledger.stores.statements import load_schema, load_statements
+from ledger.stores.migrations import Migration, load_migrations
+from ledger.stores.statements import load_statements
 from ledger.tiles import TILE_BYTES, Tile
 
 __all__ = ["SqliteStore"]
 
 APPLICATION_ID = 0x61736F66
-SCHEMA_VERSION = 2
+MIGRATIONS = load_migrations("sqlite")
+SCHEMA_VERSION = MIGRATIONS[-1].number
 BUSY_SECONDS = 30.0
 ROWS_A_PIECE = 1000
 SMALL_CALL = 64
@@ -144,9 +146,23 @@ class SqliteStore:
             with _translated(path), closing(_connect(path, "rwc")) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript(_creation_script())
+                connection.executescript(_script(MIGRATIONS))
             _sync_folder(path.parent)
         return cls.open(path)
+
+    @classmethod
+    def migrate(cls, path: Path, *, dry_run: bool = False) -> list[Migration]:
+        """Bring a file to the newest schema, in one transaction; the steps that were lacking.
+
+        Raises: NotFoundError, StoreError, TamperError for a schema that others have changed.
+        """
+        _check_file(path)
+        with _translated(path), closing(_connect(path, "rw")) as connection:
+            steps = list(MIGRATIONS[_checked_version(connection, path) :])
+            if steps and not dry_run:
+                _apply_settings(connection, SETTINGS, path)
+                connection.executescript(_script(steps))
+        return steps
 
     def head(self) -> Head | None:
         with self._reading() as connection:
@@ -503,19 +519,23 @@ def _insert_of(count: int) -> str:
     return SQL["insert_entries"] + f", {ENTRY_VALUES}" * (count - 1)
 
 
-@cache
-def _creation_script() -> str:
+def _script(migrations: Sequence[Migration]) -> str:
+    """Migrations as one transaction, the file marked as ours and with their last number."""
     return (
-        f"BEGIN;\n{load_schema('sqlite')}\n"
-        f"PRAGMA application_id = {APPLICATION_ID};\n"
-        f"PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+        "BEGIN;\n"
+        + "\n".join(step.sql for step in migrations)
+        + f"\nPRAGMA application_id = {APPLICATION_ID};\n"
+        f"PRAGMA user_version = {migrations[-1].number};\nCOMMIT;"
     )
 
 
 @cache
-def _expected_schema() -> frozenset[tuple[object, ...]]:
+def _expected_schema(version: int) -> frozenset[tuple[object, ...]]:
+    """The schema that the first `version` migrations make; nothing where no such version was."""
+    if not 0 < version <= SCHEMA_VERSION:
+        return frozenset()
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_creation_script())
+        connection.executescript(_script(MIGRATIONS[:version]))
         return frozenset(connection.execute(SQL["schema_objects"]).fetchall())
 
 
@@ -574,6 +594,16 @@ def _header_complaints(path: Path) -> list[str]:
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Steps 2 and 3."""
+    version = _checked_version(connection, path)
+    if version < SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was made by an older asof (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): run `asof migrate`"
+        )
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a schema that is, object by object, what the migrations up to it make."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is a SQLite database of another program, not a ledger")
     version = _pragma(connection, "user_version")
@@ -583,12 +613,14 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
             "install that version to open it"
         )
     found = set(connection.execute(SQL["schema_objects"]).fetchall())
-    differing = sorted({str(name) for _, name, *_ in found ^ _expected_schema()})
-    if version != SCHEMA_VERSION or differing:
+    expected = _expected_schema(version)
+    differing = sorted({str(name) for _, name, *_ in found ^ expected}) if expected else []
+    if not expected or differing:
         raise TamperError(
             f"{path}: the schema (version {version}) is not that of a ledger: "
             f"{', '.join(differing) or 'no such version was ever made'}"
         )
+    return version
 
 
 def _apply_settings(

@@ -10,14 +10,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-__all__ = ["load_schema", "load_statements"]
+__all__ = ["load_statements"]
 
 MARK = "-- name: "
-
-
-def load_schema(dialect: str) -> str:
-    """The text of `schema.sql`."""
-    return _read(dialect, "schema.sql")
 
 
 def load_statements(dialect: str, file: str = "queries.sql") -> dict[str, str]:

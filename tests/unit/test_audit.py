@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -551,7 +552,7 @@ def test_a_file_whose_schema_was_changed_is_invalid(file: Path, tmp_path: Path) 
 
 def test_what_a_worker_does_is_what_is_done_here(file: Path) -> None:
     """The functions that run in other processes, run in this one."""
-    whole._enter(f"sqlite:///{file}")
+    whole._enter(partial(SqliteStore.open, file, write=False))
     try:
         assert whole._integrity_there() == [] and whole._spans_there(3000) == (11, [])
         result = whole._range_there(ORIGIN, 256, 600)

@@ -27,6 +27,7 @@ def test_every_setting_is_read() -> None:
         "ASOF_QUIET": "yes",
         "ASOF_KEYS": "/k",
         "ASOF_OBJECTS": "/o",
+        "ASOF_PG_WITHOUT_CHECKSUMS": "1",
         "ASOF_DEBUG": "1",
         "NO_COLOR": "1",
     }
@@ -38,6 +39,7 @@ def test_every_setting_is_read() -> None:
         quiet=True,
         keys=Path("/k"),
         objects=Path("/o"),
+        without_checksums=True,
         debug=True,
         no_color=True,
     )

@@ -22,8 +22,9 @@ from ledger.errors import (
     UnknownOutcomeError,
     UnreachableError,
 )
+from ledger.stores.migrations import load_migrations
 from ledger.stores.sqlite import APPLICATION_ID, PAGE_BYTES, SCHEMA_VERSION, SETTINGS, SqliteStore
-from ledger.stores.statements import load_schema, load_statements
+from ledger.stores.statements import load_statements
 from tests.support.failing import FailingConnection, as_nobody, sqlite_error
 from tests.support.stores import (
     append_rows,
@@ -98,7 +99,7 @@ def test_statements_have_names_and_no_comments() -> None:
     statements = load_statements("sqlite")
     assert all(name.isidentifier() for name in statements)
     assert not any("--" in text or text.endswith(";") for text in statements.values())
-    assert "STRICT" in load_schema("sqlite")
+    assert all("STRICT" in step.sql for step in load_migrations("sqlite"))
 
 
 # --------------------------------------------------------------------------- append only
@@ -178,8 +179,9 @@ def test_a_foreign_database_is_refused_and_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statements", "error", "words"),
     [
-        (["PRAGMA user_version = 2"], StoreError, "newer asof"),
+        (["PRAGMA user_version = 3"], StoreError, "newer asof"),
         (["PRAGMA user_version = 0"], TamperError, "no such version"),
+        (["PRAGMA user_version = 1"], TamperError, "follower"),
         (["DROP TRIGGER entry_is_not_updated"], TamperError, "entry_is_not_updated"),
         (["CREATE VIEW v AS SELECT 1"], TamperError, "v"),
         (["CREATE INDEX i ON entry (actor)"], TamperError, "i"),

@@ -48,12 +48,6 @@ CREATE TABLE head (
     checkpoint BLOB NOT NULL
 ) STRICT;
 
--- How far each follower of some log has come: set in the transaction of the append that answers it.
-CREATE TABLE follower (
-    name TEXT PRIMARY KEY,
-    position INTEGER NOT NULL CHECK (position >= 0)
-) STRICT, WITHOUT ROWID;
-
 -- The deny triggers. They stop mistakes and programs; they do not stop the owner of the file, against
 -- whom only what left this machine helps (docs/spec/store.md). Replacing an entry deletes it, which our
 -- connections refuse (`recursive_triggers`); a trigger before each insert would cost a tenth of the speed.
@@ -86,10 +80,6 @@ BEGIN SELECT RAISE(ABORT, 'asof: a key is used once'); END;
 CREATE TRIGGER head_only_grows BEFORE UPDATE ON head
 WHEN NEW.size <= OLD.size OR NEW.origin IS NOT OLD.origin OR NEW.recorded_at < OLD.recorded_at
 BEGIN SELECT RAISE(ABORT, 'asof: the head only grows'); END;
-
-CREATE TRIGGER follower_only_goes_on BEFORE UPDATE ON follower
-WHEN NEW.name IS NOT OLD.name OR NEW.position <= OLD.position
-BEGIN SELECT RAISE(ABORT, 'asof: a follower only goes on'); END;
 
 CREATE TRIGGER head_is_not_deleted BEFORE DELETE ON head
 BEGIN SELECT RAISE(ABORT, 'asof: the head is never deleted'); END;
