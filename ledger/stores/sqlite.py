@@ -606,7 +606,7 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of a schema that is, object by object, what the migrations up to it make."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is a SQLite database of another program, not a ledger")
-    version = _pragma(connection, "user_version")
+    version = int(_pragma(connection, "user_version"))
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} was made by a newer asof (schema {version}, this one knows {SCHEMA_VERSION}): "
