@@ -30,7 +30,7 @@ from ledger.hashing import EMPTY_ROOT, HASH_SIZE
 from ledger.keys import VKEY_FILE
 from ledger.merkle import Frontier, frontier_at
 from ledger.note import VerifierKey, format_vkey
-from ledger.store import AppendTransaction, Forecast, Head, KeyUse, Row, Store, Tracked
+from ledger.store import AppendTransaction, Applied, Forecast, Head, KeyUse, Row, Store, Tracked
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import (
     TILE_HEIGHT,
@@ -328,6 +328,9 @@ class ExportFolder:
 
     def track(self, tracked: Tracked) -> None:
         self._refuse()
+
+    def migrations(self) -> Sequence[Applied]:
+        return ()
 
     def again(self) -> Callable[[], Store] | None:
         return partial(ExportFolder, self._folder)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,7 @@ from ledger.note import Signer, VerifierKey, format_vkey
 from ledger.places import Place, place_of
 from ledger.reader import Reader
 from ledger.sequencer import Appended, load_right_edge
-from ledger.store import Head, Store
+from ledger.store import Applied, Head, Store, Tracked
 from ledger.stores.memory import MemoryStore
 from ledger.writer import Writer
 
@@ -64,6 +65,7 @@ __all__ = [
 MEMORY_URL: Final = "memory:"
 KEYS_SUFFIX: Final = ".keys"
 STREAM: Final = "ledger"
+SCHEMA: Final = "asof/schema"
 PROGRAM: Final = "service:asof"
 TAIL_ENTRIES: Final = 64
 
@@ -139,7 +141,10 @@ def open_ledger(
             place.check(store)
             if write or os.access(guard.path, os.R_OK):
                 guard.check(reader.head, reader.root)
-        return _assembled(store, vkey, guard, signer, clock, entropy)
+        ledger = _assembled(store, vkey, guard, signer, clock, entropy)
+        if write:
+            _note_migrations(ledger)
+        return ledger
     except BaseException:
         store.close()
         raise
@@ -301,11 +306,42 @@ def _begun(
         store.create(_first_head(signer))
     ledger = _assembled(store, signer.vkey, guard, signer, clock, entropy)
     try:
-        ledger.writer.append([_opened(signer, actor)])
+        ledger.writer.append([_opened(signer, actor)], tracked=_newest_schema(store))
     except BaseException:
         ledger.close()
         raise
     return ledger
+
+
+def _newest_schema(store: Store) -> Tracked | None:
+    """The migrations that a new ledger need not speak of: it began after them."""
+    applied = store.migrations()
+    return Tracked(SCHEMA, applied[-1].number) if applied else None
+
+
+def _note_migrations(ledger: Ledger) -> None:
+    """An entry for each migration since the last that the ledger tells of, by whoever opens first.
+
+    A ledger that keeps no position began before there were any, with the first schema.
+    """
+    applied = ledger.store.migrations()
+    noted = ledger.reader.tracked(SCHEMA) or 1
+    for step in applied:
+        if step.number > noted:
+            with suppress(ConflictError):  # another process was faster
+                ledger.writer.append([_migration(step)], tracked=Tracked(SCHEMA, step.number))
+
+
+def _migration(step: Applied) -> Draft:
+    data = {
+        "migration": f"{step.number:04}_{step.name}",
+        "from": str(step.number - 1),
+        "to": str(step.number),
+        "digest": f"sha256:{step.checksum}",
+    }
+    return Draft(
+        type="migration.applied/1", stream=STREAM, actor=PROGRAM, payload=format_json(data)
+    )
 
 
 def _first_head(signer: Signer) -> Head:

@@ -42,6 +42,7 @@ from ledger.tiles import Tile
 
 __all__ = [
     "AppendTransaction",
+    "Applied",
     "Forecast",
     "Head",
     "KeyUse",
@@ -112,6 +113,14 @@ class Tracked(NamedTuple):
 
     name: str
     position: int
+
+
+class Applied(NamedTuple):
+    """A step by which the store's schema came to be what it is, and the digest of its text."""
+
+    number: int
+    name: str
+    checksum: str
 
 
 def check_grows(tracked: Tracked, held: int | None) -> None:
@@ -271,6 +280,10 @@ class Store(Protocol):
 
     def index_at(self, recorded_at: int) -> int:
         """The number of entries recorded at or before an instant; a binary search."""
+        ...
+
+    def migrations(self) -> Sequence[Applied]:
+        """The steps that were applied to the store's schema, in order; [] where there is none."""
         ...
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:

@@ -11,7 +11,17 @@ import typer
 from typer.main import get_command
 
 from api import __version__
-from api.cli import bindings, evidence, exports, keeping, questions, recording, rollback, runs
+from api.cli import (
+    bindings,
+    evidence,
+    exports,
+    keeping,
+    migrating,
+    questions,
+    recording,
+    rollback,
+    runs,
+)
 from api.cli.command import Group, group, new_app
 from api.cli.terminal import plain
 
@@ -83,7 +93,7 @@ group(
         )
     ],
 )
-for part in (recording, bindings, runs, questions, evidence, exports, rollback, keeping):
+for part in (recording, bindings, runs, questions, evidence, exports, rollback, keeping, migrating):
     part.register(app)
 
 

@@ -50,7 +50,8 @@ _GLOBALS: tuple[tuple[str, Any, Any], ...] = (
                 "--store",
                 metavar="URL",
                 show_default=False,
-                help="The ledger: sqlite:///path (ASOF_STORE; default sqlite:///asof.db).",
+                help="The ledger: sqlite:///path or postgresql://user@host/database (ASOF_STORE; "
+                "default sqlite:///asof.db).",
             ),
         ],
         None,

@@ -114,7 +114,7 @@ def _register_ledger(app: typer.Typer) -> None:
         The ledger says so for ever (epoch.started). What was signed and is missing stays missing;
         whoever holds a receipt for it can still show that. Anything else that is wrong is refused.
         """
-        from api.main import keys_of
+        from api.main import keys_of, store_of
         from ledger.opening import recover as recovered
 
         question = "What was signed and is not in this store will stay missing. Go on?"
@@ -122,7 +122,7 @@ def _register_ledger(app: typer.Typer) -> None:
             session.say("nothing was done")
             raise typer.Exit(130)
         appended = recovered(
-            session.settings.store,
+            store_of(session.settings),
             why=why,
             actor=session.actor,
             keys=keys_of(session.settings),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError, NotFoundError, StoreError
 from ledger.hashing import HASH_SIZE
-from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
+from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
 from ledger.tiles import Tile
 
 __all__ = ["MemoryStore"]
@@ -130,6 +130,9 @@ class MemoryStore:
         return bisect.bisect_right(
             self._rows, recorded_at, hi=self._size(), key=lambda row: row.recorded_at
         )
+
+    def migrations(self) -> Sequence[Applied]:
+        return ()
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         self._check_open()

@@ -18,8 +18,9 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from ledger.errors import StoreError, TamperError
+from ledger.store import Applied
 
-__all__ = ["Applied", "Migration", "check_applied", "load_migrations", "pending"]
+__all__ = ["Migration", "check_applied", "load_migrations", "pending"]
 
 
 class Migration(NamedTuple):
@@ -30,13 +31,9 @@ class Migration(NamedTuple):
     checksum: str
     sql: str
 
-
-class Applied(NamedTuple):
-    """What a store says of a step that it has seen."""
-
-    number: int
-    name: str
-    checksum: str
+    def applied(self) -> Applied:
+        """What a store remembers of it."""
+        return Applied(self.number, self.name, self.checksum)
 
 
 @cache
@@ -53,7 +50,7 @@ def check_applied(applied: Sequence[Applied], known: Sequence[Migration], place:
     Raises: StoreError for a store that is ahead of this program; TamperError for another text.
     """
     for found, step in zip(applied, known, strict=False):
-        if found != (step.number, step.name, step.checksum):
+        if found != step.applied():
             raise TamperError(
                 f"{place}: the migration {found.number:04} {found.name} is not the one that this "
                 "program knows",

@@ -45,7 +45,7 @@ from ledger.errors import (
     UnreachableError,
 )
 from ledger.hashing import HASH_SIZE
-from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
+from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
 from ledger.stores.migrations import Migration, load_migrations
 from ledger.stores.statements import load_statements
 from ledger.tiles import TILE_BYTES, Tile
@@ -288,6 +288,10 @@ class SqliteStore:
                 else:
                     high = middle
         return low
+
+    def migrations(self) -> Sequence[Applied]:
+        """Those that this program knows: a file of fewer or others does not open."""
+        return [step.applied() for step in MIGRATIONS]
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         question = "PRAGMA integrity_check" if deep else "PRAGMA quick_check"

@@ -22,7 +22,8 @@ from typing import Any, Final
 import psycopg
 
 from ledger.errors import NotFoundError, RefusedError, StoreError, TamperError
-from ledger.stores.migrations import Applied, load_migrations, pending
+from ledger.store import Applied
+from ledger.stores.migrations import load_migrations, pending
 from ledger.stores.statements import load_statements
 
 __all__ = [

@@ -18,7 +18,8 @@ from typing import Any, Final
 import psycopg
 
 from ledger.errors import RefusedError
-from ledger.stores.migrations import Applied, Migration, load_migrations, pending
+from ledger.store import Applied
+from ledger.stores.migrations import Migration, load_migrations, pending
 from ledger.stores.postgres.connecting import connect, shown
 from ledger.stores.postgres.errors import translated
 from ledger.stores.statements import load_statements

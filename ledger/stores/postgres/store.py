@@ -28,7 +28,7 @@ from psycopg_pool import ConnectionPool
 
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError, StoreError, TamperError, UnreachableError
-from ledger.store import Forecast, Head, KeyUse, Row, Store, Tracked
+from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked
 from ledger.stores.postgres.checks import (
     Notice,
     check_migrations,
@@ -285,6 +285,9 @@ class PostgresStore:
             else:
                 high = middle
         return low
+
+    def migrations(self) -> Sequence[Applied]:
+        return [Applied(*found) for found in self._fetch(SQL["migrations"], ())]
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         """What the server says of itself and of the schema; `deep`: that the index over streams
