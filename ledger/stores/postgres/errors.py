@@ -68,9 +68,12 @@ def explained(exc: psycopg.Error, place: str) -> AsofError:
 
 
 def _words(exc: psycopg.Error) -> str:
-    """The first line, without the driver's position marks."""
-    found = exc.diag.message_primary or str(exc)
-    return found.strip().splitlines()[0] if found.strip() else type(exc).__name__
+    """The first line, without what the driver puts before it: we name the place ourselves."""
+    found = (exc.diag.message_primary or str(exc)).strip()
+    if not found:
+        return type(exc).__name__
+    line = found.splitlines()[0]
+    return line.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
 
 
 def _unreachable(place: str, words: str) -> AsofError:
