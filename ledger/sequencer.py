@@ -66,6 +66,7 @@ MAX_WAITING_ENTRIES: Final = 50_000
 MAX_WAITING_BYTES: Final = 64 << 20
 MAX_KNOWN_STREAMS: Final = 100_000
 MAX_CATCH_UP: Final = 20_000
+LINKED_A_PIECE: Final = 512
 
 as_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
 
@@ -411,12 +412,7 @@ class Sequencer:
         plan = self._planned(transaction, group)
         if not plan.events:
             return plan, None
-        linked = link(
-            ChainHead(edge.head.size, edge.head.last_leaf, edge.head.recorded_at),
-            plan.events,
-            formatter=self._formatter,
-            now=self._clock(),
-        )
+        linked, rows = self._linked(transaction, plan, edge.head)
         leaves = linked.leaf_hashes
         tree = BatchTree(edge.frontier, leaves)
         frontier = tree.frontier()
@@ -424,9 +420,34 @@ class Sequencer:
         head = self._signed_head(frontier, linked)
         uses = _key_uses(plan.accepted, linked.first_index, head.size)
         positions = [Tracked(*position) for position in plan.tracked.items()]
-        transaction.write(_rows(plan, linked), full, head, uses, positions)
+        transaction.write(rows, full, head, uses, positions)
         new_edge = RightEdge(head=head, frontier=frontier, tiles=tiles)
         return plan, _Written(new_edge, linked, tree, uses)
+
+    def _linked(
+        self, transaction: AppendTransaction, plan: _Plan, head: Head
+    ) -> tuple[Linked, list[Row]]:
+        """The events in their places, and the rows to keep; handed over in pieces, so that the
+        store can be busy with one while the next is made."""
+        chain, now = ChainHead(head.size, head.last_leaf, head.recorded_at), self._clock()
+        contents = [
+            (salt, draft.payload)
+            for batch, _ in plan.accepted
+            for salt, draft in zip(batch.salts, batch.drafts, strict=True)
+        ]
+        whole = Linked(head.size, max(now, head.recorded_at), [], [])
+        rows: list[Row] = []
+        for start in range(0, len(contents), LINKED_A_PIECE):
+            stop = start + LINKED_A_PIECE
+            events = plan.events[start:stop]
+            piece = link(chain, events, formatter=self._formatter, now=now)
+            made = _rows(events, contents[start:stop], piece)
+            transaction.ahead(made, of=len(contents))
+            rows += made
+            whole.entries.extend(piece.entries)
+            whole.leaf_hashes.extend(piece.leaf_hashes)
+            chain = piece.head()
+        return whole, rows
 
     def _current_edge(self, transaction: AppendTransaction) -> RightEdge:
         """The edge in memory, brought to the head where another process has appended since."""
@@ -540,11 +561,11 @@ def _placed(batch: Batch, versions: dict[str, int]) -> list[Prepared]:
     return events
 
 
-def _rows(plan: _Plan, linked: Linked) -> list[Row]:
+def _rows(
+    events: Sequence[Prepared], contents: Sequence[tuple[bytes, bytes]], linked: Linked
+) -> list[Row]:
     """The rows to be stored: what `Row` names, in its order."""
-    drafts = [draft for batch, _ in plan.accepted for draft in batch.drafts]
-    salts = [salt for batch, _ in plan.accepted for salt in batch.salts]
-    at, first = linked.recorded_at, linked.first_index
+    at = linked.recorded_at
     return [
         as_row(
             (
@@ -556,12 +577,12 @@ def _rows(plan: _Plan, linked: Linked) -> list[Row]:
                 event.version,
                 event.commitment,
                 salt,
-                draft.payload,
+                payload,
                 leaf,
             )
         )
-        for index, (event, salt, draft, leaf) in enumerate(
-            zip(plan.events, salts, drafts, linked.leaf_hashes, strict=True), first
+        for index, (event, (salt, payload), leaf) in enumerate(
+            zip(events, contents, linked.leaf_hashes, strict=True), linked.first_index
         )
     ]
 

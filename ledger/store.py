@@ -172,6 +172,13 @@ class AppendTransaction(Protocol):
         """As the store's, under the lock: for an edge that another process has left behind."""
         ...
 
+    def ahead(self, rows: Sequence[Row], *, of: int) -> None:
+        """Some of the `of` rows that `write` is going to be given, in order, as soon as they are
+        known: a store may send them on their way while the next are made. Nothing is visible
+        before the block ends.
+        """
+        ...
+
     def write(
         self,
         rows: Sequence[Row],

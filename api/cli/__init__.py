@@ -5,8 +5,8 @@ standard error; the exit code says how it went (docs/cli.md). Starting is cheap:
 needs a room, no room is imported (docs/adr/0061).
 
 `command` turns a function into a command; each group of commands has a file: `recording`,
-`bindings`, `runs`, `questions`, `evidence`, `exports`, `rollback`, `keeping`, `migrating`. `output`,
-`terminal`, `progress` and `problems` decide how things look.
+`bindings`, `runs`, `questions`, `evidence`, `exports`, `rollback`, `keeping`, `migrating`.
+`output`, `terminal`, `progress` and `problems` decide how things look.
 """
 
 from __future__ import annotations

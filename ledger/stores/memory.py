@@ -199,6 +199,9 @@ class _MemoryTransaction:
     def leaf_hashes(self, start: int, stop: int) -> bytes:
         return self._store.leaf_hashes(start, stop)
 
+    def ahead(self, rows: Sequence[Row], *, of: int) -> None:
+        """Nothing is gained by beginning early."""
+
     def write(
         self,
         rows: Sequence[Row],

@@ -468,6 +468,9 @@ class _SqliteTransaction:
         with _translated(self._url):
             self._connection.execute(SQL["track"], tracked)
 
+    def ahead(self, rows: Sequence[Row], *, of: int) -> None:
+        """Nothing is gained by beginning early."""
+
     def write(
         self,
         rows: Sequence[Row],

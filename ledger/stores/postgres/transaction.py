@@ -16,7 +16,7 @@ that, the batch is written as a whole or not at all, and its key tells (docs/spe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -71,7 +71,10 @@ class PostgresTransaction:
         self._uses: dict[str, KeyUse] = {}
         self._followers: dict[str, int] = {}
         self._asked = False
-        self._written: tuple[list[Any], Sequence[Row], Head] | None = None
+        self._written: tuple[list[Any], Sequence[Row]] | None = None
+        self._copying = ExitStack()
+        self._copy: psycopg.Copy | None = None
+        self._copied = 0
 
     # ---------------------------------------------------------------- what the sequencer asks
 
@@ -112,6 +115,12 @@ class PostgresTransaction:
             asked = self._connection.execute(SQL["leaf_hashes"], (self._ledger, start, stop))
             return bytes((asked.fetchone() or (b"",))[0])
 
+    def ahead(self, rows: Sequence[Row], *, of: int) -> None:
+        """Many rows go to the server while the caller links the next."""
+        if of > COPY_FROM:
+            with translated(self._place):
+                self._send(rows)
+
     def write(
         self,
         rows: Sequence[Row],
@@ -134,7 +143,7 @@ class PostgresTransaction:
         for one in tracked:
             check_grows(one, held.get(one.name))
         step = _step_values(self._ledger, before, head, tiles, keys, tracked)
-        self._written = (step, rows, head)
+        self._written = (step, rows)
 
     # ---------------------------------------------------------------- asking
 
@@ -190,8 +199,11 @@ class PostgresTransaction:
     # ---------------------------------------------------------------- ending
 
     def abort(self) -> None:
-        """Give the lock back. A connection that is lost has given it back itself."""
-        if self._locked and not self._connection.closed:
+        """Give the lock back. A connection that is lost, or closed in the middle of a COPY, makes
+        the server roll back by itself."""
+        if self._copy is not None:
+            self._connection.close()
+        elif self._locked and not self._connection.closed:
             with translated(self._place):
                 self._connection.execute("ROLLBACK")
 
@@ -204,12 +216,16 @@ class PostgresTransaction:
         if self._written is None:
             self.abort()
             return
-        step, rows, _ = self._written
-        with self._watched():
-            if len(rows) > COPY_FROM:
-                self._commit_copied(step, rows)
-            else:
+        step, rows = self._written
+        if self._copied == 0 and len(rows) <= COPY_FROM:
+            with self._watched():
                 self._commit_whole(step, rows)
+            return
+        with translated(self._place):
+            self._send(rows[self._copied :])
+            self._end_copy()
+        with self._watched():
+            self._commit_copied(step)
 
     def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
         """One statement; its own transaction where the head was trusted."""
@@ -222,27 +238,38 @@ class PostgresTransaction:
             self._connection.execute("COMMIT")
             self._check_moved(appended.fetchone())
 
-    def _commit_copied(self, step: list[Any], rows: Sequence[Row]) -> None:
-        if not self._locked:
-            self._lock_as_trusted()
-        with self._connection.cursor() as cursor:
-            with cursor.copy(SQL["copy_entries"]) as copy:
-                copy.write(COPY_START)
-                for piece in copied_rows(self._ledger or 0, rows):
-                    copy.write(piece)
-                copy.write(COPY_END)
-            with self._connection.pipeline():
-                advanced = cursor.execute(SQL["advance"], step)
-                self._connection.execute("COMMIT")
-                self._check_moved(advanced.fetchone())
+    def _commit_copied(self, step: list[Any]) -> None:
+        with self._connection.pipeline():
+            advanced = self._connection.execute(SQL["advance"], step)
+            self._connection.execute("COMMIT")
+            self._check_moved(advanced.fetchone())
+
+    def _send(self, rows: Sequence[Row]) -> None:
+        """Rows by COPY, which is begun with the first."""
+        if self._copy is None:
+            if not self._locked:
+                self._lock_as_trusted()
+            cursor = self._copying.enter_context(self._connection.cursor())
+            self._copy = self._copying.enter_context(cursor.copy(SQL["copy_entries"]))
+            self._copy.write(COPY_START)
+        for piece in copied_rows(self._ledger or 0, rows):
+            self._copy.write(piece)
+        self._copied += len(rows)
+
+    def _end_copy(self) -> None:
+        """The server has read everything, or says what it objects to."""
+        if self._copy is not None:
+            self._copy.write(COPY_END)
+            self._copy = None
+            self._copying.close()
 
     def _lock_as_trusted(self) -> None:
+        """The lock, and the head as it was believed to be, or HeadMovedError."""
         with self._connection.pipeline():
             found = self._lock().fetchone()
         believed = self._head
         self._take_head(found)
         if self._head != believed:
-            self.abort()
             raise _moved(self._place)
 
     def _check_moved(self, answer: Any) -> None:
