@@ -14,8 +14,10 @@ import pytest
 from ledger.errors import ConflictError, NotFoundError, StoreError
 from ledger.store import Forecast, Head, Row, Store, Tracked
 from ledger.stores.memory import MemoryStore
+from ledger.stores.postgres import PostgresStore
 from ledger.stores.sqlite import ROWS_A_PIECE, SqliteStore
 from tests.support.stores import (
+    ORIGIN,
     append_rows,
     first_head,
     key_use,
@@ -28,14 +30,14 @@ Make = Callable[[], Store]
 NAMES = ["note/a", "note/b", "note/a", "asset/model/ü", "note/a", "note/b", "🦉/x", "note/a"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store in which no ledger has begun."""
-    made: Store = (
-        MemoryStore()
-        if request.param == "memory"
-        else SqliteStore.create_file(tmp_path / "asof.db")
-    )
+    made: Store = MemoryStore()
+    if request.param == "sqlite":
+        made = SqliteStore.create_file(tmp_path / "asof.db")
+    elif request.param == "postgres":
+        made = PostgresStore.open(request.getfixturevalue("pg_url"), ORIGIN)
     with closing(made) as store:
         yield store
 

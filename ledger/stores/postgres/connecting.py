@@ -10,6 +10,7 @@ What the URL says wins: `sslmode`, `target_session_attrs`, several hosts for a f
 
 from __future__ import annotations
 
+from select import POLLIN, poll
 from typing import Any, Final, Literal
 
 import psycopg
@@ -19,7 +20,7 @@ from ledger.errors import MalformedError
 from ledger.stores.postgres.binary import Encoded, EncodedDumper
 from ledger.stores.postgres.errors import translated
 
-__all__ = ["PREFIXES", "Purpose", "connect", "settings_of", "shown"]
+__all__ = ["PREFIXES", "Purpose", "connect", "is_alive", "register", "settings_of", "shown"]
 
 PREFIXES: Final = ("postgresql://", "postgres://")
 Purpose = Literal["reader", "writer", "admin"]
@@ -62,6 +63,25 @@ def settings_of(url: str, purpose: Purpose) -> dict[str, Any]:
 def register(connection: psycopg.Connection[Any]) -> None:
     """Teach a connection to send values that are encoded already."""
     connection.adapters.register_dumper(Encoded, EncodedDumper)
+
+
+def is_alive(connection: psycopg.Connection[Any]) -> bool:
+    """Whether an idle connection is still there, as far as this side has heard.
+
+    Nothing comes unasked on an idle connection but its end (or a word of the server, which is then
+    looked into): what is sent on one that has ended would be lost, and its outcome unknown.
+    """
+    if connection.closed:
+        return False
+    heard = poll()
+    heard.register(connection.fileno(), POLLIN)
+    if not heard.poll(0):
+        return True
+    try:
+        connection.execute("")
+    except psycopg.Error:
+        return False
+    return True
 
 
 def shown(url: str) -> str:

@@ -36,7 +36,7 @@ from ledger.stores.postgres.checks import (
     check_schema,
     check_server,
 )
-from ledger.stores.postgres.connecting import connect, register, settings_of, shown
+from ledger.stores.postgres.connecting import connect, is_alive, register, settings_of, shown
 from ledger.stores.postgres.errors import translated
 from ledger.stores.postgres.transaction import PostgresTransaction, as_head, head_values
 from ledger.stores.postgres.waking import Waker
@@ -337,7 +337,10 @@ class PostgresStore:
         self._check_open()
         if not self._write:
             raise StoreError(f"{self.url} was opened for reading only")
-        if self._writer is None or self._writer.closed:
+        if self._writer is not None and not is_alive(self._writer):
+            self._writer.close()
+            self._writer = None
+        if self._writer is None:
             self._writer = self._connect_writer()
         return self._writer
 

@@ -137,8 +137,6 @@ class PostgresTransaction:
             raise ConflictError("the new head does not follow the old one")
         if not rows or [row[0] for row in rows] != list(range(before.size, head.size)):
             raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
-        if any(use.tree_size != head.size for use in keys):
-            raise ConflictError("a key is used in the tree that it is written with")
         held = self.tracked([one.name for one in tracked]) if tracked else {}
         for one in tracked:
             check_grows(one, held.get(one.name))
@@ -359,6 +357,7 @@ def _step_values(
         hash_array([use.body_digest for use in keys]),
         int8_array([use.first_index for use in keys]),
         int8_array([use.count for use in keys]),
+        int8_array([use.tree_size for use in keys]),
         text_array([one.name for one in tracked]),
         int8_array([one.position for one in tracked]),
     ]

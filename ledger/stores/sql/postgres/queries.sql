@@ -57,7 +57,7 @@ SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint FROM asof.le
 
 -- name: append
 SELECT asof.append(
-    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s
 );
 
@@ -66,7 +66,7 @@ COPY asof.entry (idx, recorded_at, ledger, version, commitment, leaf_hash, actor
 FROM STDIN WITH (FORMAT binary);
 
 -- name: advance
-SELECT asof.advance(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+SELECT asof.advance(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- name: track
 SELECT asof.track(%s, %s, %s);

@@ -38,7 +38,7 @@ CREATE FUNCTION asof.advance(
     p_ledger integer, p_from_size bigint, p_from_root bytea,
     p_size bigint, p_root bytea, p_last_leaf bytea, p_recorded_at bigint, p_edge bytea, p_checkpoint bytea,
     p_levels integer[], p_numbers bigint[], p_hashes bytea[],
-    p_keys text[], p_digests bytea[], p_firsts bigint[], p_counts bigint[],
+    p_keys text[], p_digests bytea[], p_firsts bigint[], p_counts bigint[], p_sizes bigint[],
     p_followers text[], p_positions bigint[]
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, asof, pg_temp AS $$
 BEGIN
@@ -54,7 +54,7 @@ BEGIN
     END IF;
     IF cardinality(p_keys) > 0 THEN
         INSERT INTO asof.key_use (ledger, key, body_digest, first_index, count, tree_size)
-        SELECT p_ledger, k.*, p_size FROM unnest(p_keys, p_digests, p_firsts, p_counts) AS k;
+        SELECT p_ledger, k.* FROM unnest(p_keys, p_digests, p_firsts, p_counts, p_sizes) AS k;
     END IF;
     IF cardinality(p_followers) > 0 THEN
         INSERT INTO asof.follower AS f (ledger, name, position)
@@ -70,7 +70,7 @@ CREATE FUNCTION asof.append(
     p_ledger integer, p_from_size bigint, p_from_root bytea,
     p_size bigint, p_root bytea, p_last_leaf bytea, p_recorded_at bigint, p_edge bytea, p_checkpoint bytea,
     p_levels integer[], p_numbers bigint[], p_hashes bytea[],
-    p_keys text[], p_digests bytea[], p_firsts bigint[], p_counts bigint[],
+    p_keys text[], p_digests bytea[], p_firsts bigint[], p_counts bigint[], p_sizes bigint[],
     p_followers text[], p_positions bigint[],
     p_times bigint[], p_versions integer[], p_actors text[], p_streams text[], p_types text[],
     p_commitments bytea[], p_leaves bytea[], p_salts bytea[], p_payloads bytea[]
@@ -80,7 +80,7 @@ BEGIN
         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
     IF NOT asof.advance(
         p_ledger, p_from_size, p_from_root, p_size, p_root, p_last_leaf, p_recorded_at, p_edge, p_checkpoint,
-        p_levels, p_numbers, p_hashes, p_keys, p_digests, p_firsts, p_counts, p_followers, p_positions
+        p_levels, p_numbers, p_hashes, p_keys, p_digests, p_firsts, p_counts, p_sizes, p_followers, p_positions
     ) THEN
         RETURN false;
     END IF;

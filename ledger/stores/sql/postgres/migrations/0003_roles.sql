@@ -21,12 +21,12 @@ GRANT EXECUTE ON FUNCTION
     asof.lock_head(integer, bigint, bigint),
     asof.advance(
         integer, bigint, bytea, bigint, bytea, bytea, bigint, bytea, bytea, integer[], bigint[], bytea[], text[], bytea[],
-        bigint[], bigint[], text[], bigint[]
+        bigint[], bigint[], bigint[], text[], bigint[]
     ),
     asof.append(
         integer, bigint, bytea, bigint, bytea, bytea, bigint, bytea, bytea, integer[], bigint[], bytea[], text[], bytea[],
-        bigint[], bigint[], text[], bigint[], bigint[], integer[], text[], text[], text[], bytea[], bytea[], bytea[],
-        bytea[]
+        bigint[], bigint[], bigint[], text[], bigint[], bigint[], integer[], text[], text[], text[], bytea[], bytea[],
+        bytea[], bytea[]
     ),
     asof.track(integer, text, bigint)
 TO asof_writer;
