@@ -117,9 +117,14 @@ class Cluster(Server):
         folder.mkdir(mode=0o755)
         give(folder)
         copy_of_template(bindir, folder / "data")
-        cluster = cls(folder, bindir, _free_port())
+        cluster = cls.over(folder, bindir)
         cluster.configure({**DURABLE, **(FAST if fast else {}), **(settings or {})})
         return cluster
+
+    @classmethod
+    def over(cls, folder: Path, bindir: Path) -> Self:
+        """A stopped cluster whose files are in `folder / "data"` already."""
+        return cls(folder, bindir, _free_port())
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Write settings into the configuration file; they hold from the next start or reload."""
