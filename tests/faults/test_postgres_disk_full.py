@@ -33,7 +33,7 @@ LIMIT = 17 << 20
 @pytest.fixture
 def small(pg_bindir: Path) -> Iterator[Cluster]:
     """A cluster whose data lie on a disk of their own."""
-    with cluster_folder() as folder:
+    with cluster_folder(memory=True) as folder:
         settings = {"min_wal_size": "32MB", "max_wal_size": "32MB", "autovacuum": "off"}
         Cluster.create(folder / "made", pg_bindir, settings=settings).close()
         disk = folder / "small" / "data"

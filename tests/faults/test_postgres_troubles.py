@@ -27,7 +27,7 @@ from tests.support.postgres_ledgers import begin, check_valid, texts
 @pytest.fixture(scope="module")
 def cluster(pg_bindir: Path) -> Iterator[Cluster]:
     with (
-        cluster_folder() as folder,
+        cluster_folder(memory=True) as folder,
         Cluster.create(folder / "troubled", pg_bindir, fast=True) as cluster,
     ):
         cluster.start()

@@ -80,7 +80,7 @@ def pg_bindir() -> Path:
 @pytest.fixture
 def pg_folder(pg_bindir: Path) -> Iterator[Path]:
     """A folder for clusters of one test."""
-    with cluster_folder() as folder:
+    with cluster_folder(memory=True) as folder:
         yield folder
 
 
@@ -122,7 +122,7 @@ def _running(version: str) -> Iterator[Server]:
     if version == "none":
         _missing()
     with ExitStack() as stack:
-        folder = stack.enter_context(cluster_folder())
+        folder = stack.enter_context(cluster_folder(memory=True))
         made = Cluster.create(folder / version, servers()[int(version)], fast=True)
         cluster = stack.enter_context(made)
         cluster.start()
