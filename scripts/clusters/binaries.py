@@ -117,10 +117,18 @@ def _programs_in(packages: Path) -> list[Path]:
 def cache_folder() -> Path:
     """A folder of ours that the server's account can read: in the checkout, or a temporary one."""
     for folder in (CHECKOUT_CACHE / "postgres", _temporary()):
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if _is_ours(folder) and _is_readable(folder):
+        if _is_made(folder) and _is_ours(folder) and _is_readable(folder):
             return folder
     raise LookupError(f"{folder} belongs to another account or cannot be read: remove it")
+
+
+def _is_made(folder: Path) -> bool:
+    """Made now, or there; a checkout may be somebody else's."""
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _temporary() -> Path:
