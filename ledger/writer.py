@@ -25,7 +25,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.draft import Draft
 from ledger.errors import TamperError
-from ledger.guard import Guard, MemoryGuard
+from ledger.guard import Guard, GuardMark, MemoryGuard
 from ledger.merkle import root_at
 from ledger.note import Signer
 from ledger.reader import Reader
@@ -51,6 +51,7 @@ class Writer:
         self._store = store
         self._reader = Reader(store, signer.vkey)
         self._signer = signer
+        self._guard = guard
         self._entropy = entropy
         self._sequencer = Sequencer(store, signer, guard=guard, clock=clock, repeat=self._repeated)
 
@@ -111,13 +112,18 @@ class Writer:
         self.close()
 
     def _repeated(self, use: KeyUse) -> Appended:
-        """The first answer to a key, made again: its tree is there and Ed25519 signs alike."""
+        """The first answer to a key, made again: its tree is there and Ed25519 signs alike.
+
+        It may be the first that anybody gets, after an unknown outcome: then the guard has not seen
+        that tree yet.
+        """
         size = self._reader.size()
         if not use.first_index + use.count <= use.tree_size <= size:
             raise TamperError(
                 f"the idempotency key {use.key!r} stands for entries that are not there"
             )
         root = root_at(use.tree_size, self._reader.nodes(size))
+        self._guard.advance(GuardMark(self._signer.name, use.tree_size, root))
         checkpoint = sign_checkpoint(
             Checkpoint(self._signer.name, use.tree_size, root), self._signer
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ledger.store import Head, KeyUse, Row
+from ledger.store import Forecast, Head, KeyUse, Row, Tracked
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import Tile
 from tests.support.crashing import (
@@ -142,7 +142,7 @@ class HastyStore(CrashingStore):
         return self._late[2] if self._late is not None else self._inner.head()
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self, forecast: Forecast | None = None) -> Iterator[Any]:
         with self._inner.transaction() as transaction:
             if self._late is not None:
                 transaction.write(*self._late)
@@ -163,8 +163,16 @@ class HastyTransaction:
     def key_uses(self, keys: Sequence[str]) -> dict[str, KeyUse]:
         return {}
 
+    def ahead(self, rows: Sequence[Row], *, of: int) -> None:
+        """All of them come with `write`."""
+
     def write(
-        self, rows: Sequence[Row], tiles: Sequence[Tile], head: Head, keys: Sequence[KeyUse]
+        self,
+        rows: Sequence[Row],
+        tiles: Sequence[Tile],
+        head: Head,
+        keys: Sequence[KeyUse],
+        tracked: Sequence[Tracked] = (),
     ) -> None:
         self._store._late = (list(rows), list(tiles), head, list(keys))
 

@@ -429,6 +429,21 @@ def test_an_unknown_outcome_stops_the_writer_and_the_key_tells(
     assert [row.version for row in held.rows(0, 9)] == [1, 2]
 
 
+def test_the_guard_has_seen_what_a_key_answers(held: HeldStore, writer: Writer) -> None:
+    """A batch whose outcome was unknown is acknowledged when its key answers, and not before."""
+    writer.close()
+    signer, guard = Signer.from_seed(ORIGIN, b"\x01" * 32), MemoryGuard()
+    held.failure, held.after = UnknownOutcomeError("the line went dead"), True
+    with Writer(held, signer, guard=guard, clock=SettableClock()) as broken:
+        with pytest.raises(UnknownOutcomeError):
+            broken.append([note("x")], idempotency_key="k")
+    assert guard.read() is None
+    with Writer(held, signer, guard=guard, clock=SettableClock()) as again:
+        assert again.append([note("x")], idempotency_key="k").repeated
+    head = held.head()
+    assert head is not None and guard.read() == (ORIGIN, 1, head.root)
+
+
 def test_those_who_wait_behind_a_failure_learn_of_it(
     held: HeldStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, Final, LiteralString
 
 import psycopg
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError, StoreError, TamperError, UnreachableError
@@ -372,13 +372,14 @@ class PostgresStore:
 
     def _fetch(self, statement: LiteralString, values: Any) -> list[Any]:
         """The whole answer. What was read on a connection that the server has dropped meanwhile is
-        read again on another; after a restart of the server all of them are."""
+        read again on another; after a restart of the server all of them are. Who has waited for a
+        connection in vain does not wait a second time."""
         for attempt in range(2):
             try:
                 with self._reading() as connection:
                     return self._answer(connection, statement, values)
-            except UnreachableError:
-                if attempt or self._closed:
+            except UnreachableError as exc:
+                if attempt or self._closed or isinstance(exc.__cause__, PoolTimeout):
                     raise
                 self._pool.check()
         raise AssertionError("the second attempt returns or raises")
