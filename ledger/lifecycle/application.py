@@ -17,7 +17,8 @@ be the payload that is kept. Snapshots are refused: the streams of aggregates ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from eventsourcing.application import Application
@@ -26,6 +27,7 @@ from eventsourcing.persistence import (
     InfrastructureFactory,
     Mapper,
     NotSupportedError,
+    PersistenceError,
     StoredEvent,
     TrackingRecorder,
     Transcoder,
@@ -45,9 +47,24 @@ from ledger.recorder import (
 )
 from ledger.writer import Writer
 
-__all__ = ["LedgerApplication", "LedgerFactory", "LedgerMapper", "LedgerTranscoder"]
+__all__ = [
+    "LedgerApplication",
+    "LedgerFactory",
+    "LedgerMapper",
+    "LedgerTranscoder",
+    "in_our_words",
+]
 
 Clock = Callable[[], int]
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """The library is given its own errors; their cause is ours, and what our callers know."""
+    try:
+        yield
+    except PersistenceError as error:
+        raise error.__cause__ or error from None
 
 
 class LedgerTranscoder(Transcoder):
