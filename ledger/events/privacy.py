@@ -68,9 +68,7 @@ class ErasureRequested(Event):
         "request_digest": "sha256:" + "5e" * 32,
     }
 
-    number: Count = Field(
-        description="1 for the first request of the case, then one more each"
-    )
+    number: Count = Field(description="1 for the first request of the case, then one more each")
     subject: Annotated[Name, Personal] | None = Field(
         default=None, description="the random id of the person's key; absent: single payloads"
     )
