@@ -33,7 +33,7 @@ from tests.support.empty_ledgers import Opened, empty_ledger, opened
 @contextmanager
 def reopened(path: Path) -> Iterator[Opened]:
     """The ledger of a file, opened again by a process that knows nothing."""
-    with closing(SqliteStore.open_file(path)) as store, opened(store) as ledger:
+    with closing(SqliteStore.open(path)) as store, opened(store) as ledger:
         yield ledger
 
 
