@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.support.postgres"]
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 settings.register_profile(
