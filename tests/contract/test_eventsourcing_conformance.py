@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import TestCase
@@ -33,7 +33,8 @@ from ledger.recorder import (
     LedgerProcessRecorder,
     LedgerTrackingRecorder,
 )
-from tests.support.empty_ledgers import Opened, empty_ledger
+from ledger.stores.postgres import PostgresStore
+from tests.support.empty_ledgers import ORIGIN, Opened, empty_head, empty_ledger, opened
 from tests.support.library_factories import (
     CONSTRUCTED,
     LIBRARY,
@@ -42,6 +43,7 @@ from tests.support.library_factories import (
     anything,
     ledgers_named,
 )
+from tests.support.postgres import database_of, prepared
 from tests.support.shipped_cases import application, persistence, projection
 
 # ------------------------------------------------------------------------------------ the stores
@@ -58,7 +60,15 @@ def in_sqlite(_request: pytest.FixtureRequest, stack: ExitStack) -> Opened:
     return stack.enter_context(empty_ledger(folder / "asof.db"))
 
 
-STORES: dict[str, OpenIn] = {"memory": in_memory, "sqlite": in_sqlite}
+def in_postgres(request: pytest.FixtureRequest, stack: ExitStack) -> Opened:
+    server = request.getfixturevalue("postgres")
+    url = prepared(stack.enter_context(database_of(server)))
+    store = stack.enter_context(closing(PostgresStore.open(url, ORIGIN)))
+    store.create(empty_head())
+    return stack.enter_context(opened(store))
+
+
+STORES: dict[str, OpenIn] = {"memory": in_memory, "sqlite": in_sqlite, "postgres": in_postgres}
 
 # ----------------------------------------------------------------------- how a case makes its parts
 
