@@ -12,6 +12,7 @@ from ledger.draft import Draft
 from ledger.errors import ConflictError, IncompleteError, NotFoundError, RefusedError
 from ledger.events import draft
 from ledger.events.approvals import ApprovalDecided
+from ledger.events.incidents import IncidentUpdated
 from ledger.events.releases import ReleaseProposed
 from ledger.lifecycle import erasure, release
 from ledger.lifecycle.approval import Approval
@@ -727,3 +728,8 @@ def test_two_changes_of_one_slot_are_refused_at_the_door() -> None:
             approvers=1,
             release_digest=DIGEST,
         )
+
+
+def test_16_an_update_that_says_nothing_is_refused_at_the_door() -> None:
+    with pytest.raises(ValueError, match="says nothing: give an action, a severity or reported_to"):
+        IncidentUpdated()
