@@ -18,6 +18,7 @@ eventsourcing              ledger
 `originator_id` (`UUID`)   the stream `aggregate/<uuid>`
 `originator_version`       the stream version (`first_version=0` for sequences that begin at 0)
 `Notification.id`          index + 1
+`Tracking`                 the position of a follower, kept beside the entries: `Tracked`
 =========================  =====================================================================
 
 The library's own recorders are not used: nothing but the writer writes. This file and
@@ -42,14 +43,18 @@ from eventsourcing.persistence import (
     Notification,
     NotSupportedError,
     OperationalError,
+    ProcessRecorder,
     StoredEvent,
     Subscription,
+    Tracking,
+    TrackingRecorder,
 )
 
 from ledger.canonical import parse_json_object
 from ledger.draft import Draft
 from ledger.errors import ConflictError, MalformedError, RefusedError, StoreError
 from ledger.events import parse_event
+from ledger.store import Tracked
 
 if TYPE_CHECKING:
     from ledger.reader import Reader
@@ -58,9 +63,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActedEvent",
+    "Door",
     "LedgerAggregateRecorder",
     "LedgerApplicationRecorder",
+    "LedgerProcessRecorder",
     "LedgerSubscription",
+    "LedgerTrackingRecorder",
     "check_vocabulary",
     "originator_of",
     "stream_name",
@@ -173,8 +181,8 @@ class LedgerAggregateRecorder(AggregateRecorder):
     ) -> Sequence[int] | None:
         """Appends the events as one batch: all or none.
 
-        Keywords: `actor`, for this batch; `idempotency_key`. Tracking records are refused:
-        positions of projections are not entries.
+        Keywords: `actor`, for this batch; `idempotency_key`. A tracking record is refused here: a
+        process recorder takes it.
 
         Raises:
             IntegrityError: a version is taken, or would leave a gap. Nothing is written.
@@ -190,15 +198,26 @@ class LedgerAggregateRecorder(AggregateRecorder):
         *,
         actor: str | None = None,
         idempotency_key: str | None = None,
-        tracking: object = None,
+        tracking: Tracking | None = None,
     ) -> Appended | None:
-        if tracking is not None:
-            raise NotSupportedError("a ledger does not record the positions of projections")
-        if not stored_events:
+        tracked = self._tracked(tracking)
+        if not stored_events and tracked is None:
             return None
         with _translated():
+            if tracked is not None and not stored_events:
+                self._writer.track(tracked)
+                return None
             drafts = [self._draft(event, actor or self._actor) for event in stored_events]
-            return self._writer.append(drafts, idempotency_key=idempotency_key)
+            return self._writer.append(drafts, idempotency_key=idempotency_key, tracked=tracked)
+
+    def _tracked(self, tracking: Tracking | None) -> Tracked | None:
+        """What is written beside the batch: nothing here, the position for a process recorder."""
+        if tracking is not None:
+            raise NotSupportedError(
+                f"this recorder keeps no position of {tracking.application_name!r}: "
+                "a process recorder does"
+            )
+        return None
 
     def _draft(self, event: StoredEvent, actor: str) -> Draft:
         self._door(event)
@@ -391,3 +410,66 @@ class LedgerSubscription(Subscription[LedgerApplicationRecorder]):
         super().stop()
         self._recorder.unlisten(self._woken)
         self._woken.set()
+
+
+class LedgerTrackingRecorder(TrackingRecorder):
+    """How far a follower has come in the logs of applications: kept in the ledger's store, durable.
+
+    A position is no entry: it is not signed, and it only grows. `follower` tells the positions of
+    several followers in one store apart; two recorders of the same follower share theirs. `actor`
+    is for subclasses that write entries.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, *, actor: str, follower: str = "") -> None:
+        self._writer = writer
+        self._reader = reader
+        self._actor = actor
+        self._follower = _checked_follower(follower)
+
+    def insert_tracking(self, tracking: Tracking) -> None:
+        """Sets the position.
+
+        Raises:
+            IntegrityError: it is not above the one that is held: the event was dealt with before.
+        """
+        with _translated():
+            self._writer.track(self._position(tracking))
+
+    def max_tracking_id(self, application_name: str) -> int | None:
+        """The position in the log of that application, or None."""
+        with _translated():
+            return self._reader.tracked(f"{self._follower}/{application_name}")
+
+    def _position(self, tracking: Tracking) -> Tracked:
+        return Tracked(f"{self._follower}/{tracking.application_name}", tracking.notification_id)
+
+
+class LedgerProcessRecorder(LedgerApplicationRecorder, LedgerTrackingRecorder, ProcessRecorder):
+    """Appends what follows from an event and the position after it in one transaction.
+
+    So a follower that dies and begins again after its position has neither lost an event nor
+    answered one twice, and of two that run at once one is refused.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        *,
+        actor: str,
+        follower: str = "",
+        door: Door = check_vocabulary,
+        first_version: int = 1,
+    ) -> None:
+        super().__init__(writer, reader, actor=actor, door=door, first_version=first_version)
+        self._follower = _checked_follower(follower)
+
+    def _tracked(self, tracking: Tracking | None) -> Tracked | None:
+        return None if tracking is None else self._position(tracking)
+
+
+def _checked_follower(follower: str) -> str:
+    """The name before the `/` of a position's name: it holds none itself, or two could meet."""
+    if "/" in follower:
+        raise DataError(f"the follower {follower!r} must not hold '/': choose another name")
+    return follower

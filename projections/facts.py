@@ -54,7 +54,13 @@ STARTS: Final = {
     "incident.opened": "incident",
     "approval.requested": "approval",
 }
-ENDS: Final = {"run.finished": "run", "incident.closed": "incident", "approval.decided": "approval"}
+ENDS: Final = {
+    "run.finished": "run",
+    "incident.closed": "incident",
+    "approval.decided": "approval",
+    "approval.expired": "approval",
+    "approval.voided": "approval",
+}
 """What begins and what ends: each lies in the stream `<word>/<id>`."""
 
 VERSION: Final = "1"

@@ -45,7 +45,7 @@ not name it), `expected_version` and `effective_at`. What is kept, and what is r
 | verifier key | `<name>+<8 hex digits>+<base64>`, as in a signed note |
 | time | RFC 3339 with an offset (`Z` or `+01:00`) |
 | number | a finite number; an integer within ±(2^53-1) |
-| entry index, integer | 0 to 2^53-1 |
+| entry index, integer | 0 (where it says so, 1) to 2^53-1 |
 | text | a string that is not blank |
 | JSON object, any JSON | JSON, nested at most 60 deep |
 

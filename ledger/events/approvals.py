@@ -1,4 +1,13 @@
-"""Approvals: a person says yes or no to something with a digest."""
+"""Approvals: a person says yes or no to something with a digest.
+
+::
+
+    requested ─▶ decided (approved) ─▶ used
+                 decided (rejected)
+                 expired | voided
+
+One stream is one question to one person. What needs several people asks several questions.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +16,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ledger.events.event import Event
-from ledger.events.fields import Digest, Name, Stage, Time, Word
+from ledger.events.fields import Digest, Name, Names, Stage, Time, Word
 
-__all__ = ["ApprovalDecided", "ApprovalRequested"]
+__all__ = [
+    "ApprovalDecided",
+    "ApprovalExpired",
+    "ApprovalRequested",
+    "ApprovalUsed",
+    "ApprovalVoided",
+]
 
 
 class ApprovalRequested(Event):
@@ -33,6 +48,9 @@ class ApprovalRequested(Event):
     subject: Name | None = Field(default=None, description="what it is, as a reference")
     pipeline: Name | None = Field(default=None, description="the pipeline that it concerns")
     stage: Stage | None = Field(default=None, description="its stage")
+    roles: Names = Field(
+        default=(), description="the roles in one of which it may be decided; empty: any"
+    )
     expires_at: Time | None = Field(default=None, description="until when a decision is of use")
 
 
@@ -55,3 +73,47 @@ class ApprovalDecided(Event):
     subject_digest: Digest | None = Field(
         default=None, description="digest of what was decided on, as the person saw it"
     )
+
+
+class ApprovalExpired(Event):
+    """Its time ran out before it was of use: from here on it is none."""
+
+    TYPE: ClassVar[str] = "approval.expired/1"
+    STREAM: ClassVar[str] = "approval/{approval}"
+    EXAMPLE_STREAM: ClassVar[str] = "approval/CHG-4212"
+    EXAMPLE: ClassVar[dict[str, Any]] = {"subject_digest": "sha256:" + "7c" * 32}
+
+    subject_digest: Digest = Field(description="digest of what was to be approved")
+
+
+class ApprovalVoided(Event):
+    """What was to be approved has changed: a yes to the old one is no yes to the new one."""
+
+    TYPE: ClassVar[str] = "approval.voided/1"
+    STREAM: ClassVar[str] = "approval/{approval}"
+    EXAMPLE_STREAM: ClassVar[str] = "approval/CHG-4213"
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "subject_digest": "sha256:" + "7c" * 32,
+        "digest_now": "sha256:" + "8d" * 32,
+        "reason": "The container was built again.",
+    }
+
+    subject_digest: Digest = Field(description="digest of what was to be approved")
+    digest_now: Digest | None = Field(
+        default=None, description="digest of the same thing as it is now; absent: there is none"
+    )
+
+
+class ApprovalUsed(Event):
+    """A decision stood on this approval; it stands for no second one."""
+
+    TYPE: ClassVar[str] = "approval.used/1"
+    STREAM: ClassVar[str] = "approval/{approval}"
+    EXAMPLE_STREAM: ClassVar[str] = "approval/CHG-4211"
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "subject_digest": "sha256:" + "7c" * 32,
+        "by": "release/2026-47",
+    }
+
+    subject_digest: Digest = Field(description="digest of what was approved")
+    by: Name = Field(description="the stream of the decision that stands on it")

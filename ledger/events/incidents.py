@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ledger.events.event import Event
-from ledger.events.fields import Name, Names, Prose, Proses, Stage, Time, Word
+from ledger.events.fields import Name, Names, Prose, Proses, Stage, Time, Word, misfit
 
-__all__ = ["IncidentClosed", "IncidentOpened"]
+__all__ = ["IncidentClosed", "IncidentOpened", "IncidentUpdated"]
 
 
 class IncidentOpened(Event):
@@ -33,6 +33,29 @@ class IncidentOpened(Event):
     pipeline: Name | None = Field(default=None, description="the pipeline that it concerns")
     stage: Stage | None = Field(default=None, description="its stage")
     about: Names = Field(default=(), description="what it is about: asset versions, runs, streams")
+
+
+class IncidentUpdated(Event):
+    """While it lasts: what was done, how grave it is seen now, whom it was reported to."""
+
+    TYPE: ClassVar[str] = "incident.updated/1"
+    STREAM: ClassVar[str] = "incident/{incident}"
+    EXAMPLE_STREAM: ClassVar[str] = "incident/2026-031"
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "action": "Rolled back to entry 1204.",
+        "severity": "critical",
+        "reported_to": "market surveillance authority",
+    }
+
+    action: Prose | None = Field(default=None, description="what was done, in words")
+    severity: Word | None = Field(default=None, description="the severity from now on")
+    reported_to: Name | None = Field(default=None, description="whom it was reported to")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> IncidentUpdated:
+        if self.action is None and self.severity is None and self.reported_to is None:
+            raise misfit("says nothing: give an action, a severity or reported_to", "action")
+        return self
 
 
 class IncidentClosed(Event):

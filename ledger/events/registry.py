@@ -19,13 +19,19 @@ from typing import Any, Final
 
 from ledger.errors import UnknownEventError
 from ledger.events.annotations import NoteAdded, TagSet
-from ledger.events.approvals import ApprovalDecided, ApprovalRequested
+from ledger.events.approvals import (
+    ApprovalDecided,
+    ApprovalExpired,
+    ApprovalRequested,
+    ApprovalUsed,
+    ApprovalVoided,
+)
 from ledger.events.assets import AssetVersionRecorded, AssetVersionWithdrawn
 from ledger.events.bindings import BindingChanged, BindingRemoved
 from ledger.events.evaluations import EvaluationRecorded
 from ledger.events.event import Event
 from ledger.events.governance import AccessGranted, AccessRecorded, AccessRevoked, PolicyChanged
-from ledger.events.incidents import IncidentClosed, IncidentOpened
+from ledger.events.incidents import IncidentClosed, IncidentOpened, IncidentUpdated
 from ledger.events.ledger_events import (
     CheckpointAnchored,
     EpochStarted,
@@ -37,11 +43,22 @@ from ledger.events.monitoring import DriftDetected, MonitoringObserved
 from ledger.events.observations import ObservationRecorded
 from ledger.events.pipelines import PipelineDefined
 from ledger.events.privacy import (
+    ErasureBlocked,
+    ErasureClosed,
+    ErasureGranted,
+    ErasureRequested,
+    ErasureStarted,
     HoldLifted,
     HoldPlaced,
     PayloadRedacted,
     RecordDisposed,
     SubjectErased,
+)
+from ledger.events.releases import (
+    ReleaseApproved,
+    ReleaseCompleted,
+    ReleaseProposed,
+    ReleaseWithdrawn,
 )
 from ledger.events.reports import ReportGenerated
 from ledger.events.rollbacks import (
@@ -75,7 +92,15 @@ _CLASSES: Final[tuple[type[Event], ...]] = (
     DriftDetected,
     ApprovalRequested,
     ApprovalDecided,
+    ApprovalExpired,
+    ApprovalVoided,
+    ApprovalUsed,
+    ReleaseProposed,
+    ReleaseApproved,
+    ReleaseCompleted,
+    ReleaseWithdrawn,
     IncidentOpened,
+    IncidentUpdated,
     IncidentClosed,
     ObservationRecorded,
     RollbackRequested,
@@ -97,6 +122,11 @@ _CLASSES: Final[tuple[type[Event], ...]] = (
     KeyRotated,
     CheckpointAnchored,
     MigrationApplied,
+    ErasureRequested,
+    ErasureGranted,
+    ErasureBlocked,
+    ErasureStarted,
+    ErasureClosed,
     PayloadRedacted,
     SubjectErased,
     HoldPlaced,

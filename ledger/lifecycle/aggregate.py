@@ -24,11 +24,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from ledger.errors import RefusedError
 from ledger.events import EVENT_TYPES, Event
 
-__all__ = ["Aggregate", "Decision", "applies", "topic_table"]
+__all__ = ["Aggregate", "Decision", "applies", "given", "topic_table"]
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
@@ -70,10 +71,13 @@ def applies(*event_classes: type[Event]) -> Callable[[Method], Method]:
 class Aggregate:
     """The base: counts versions, keeps what is decided and not yet saved, knows what it applies.
 
-    `id` is the name of the stream. A new aggregate has version 0 and no event.
+    `id` is the name of the stream: `PREFIX` and the id within its kind. `status` is the state that
+    its events brought it to. A new aggregate has version 0 and no event.
     """
 
     APPLIES: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    PREFIX: ClassVar[str] = ""
+    status: str = "new"
 
     def __init_subclass__(cls) -> None:
         marked = {
@@ -121,10 +125,19 @@ class Aggregate:
             getattr(self, name)(decision.event, decision.actor)
         self._version = decision.originator_version
 
+    def refusal(self, tried: str, instead: str) -> RefusedError:
+        """The words of a refusal: where this stands, what was tried, and what to do."""
+        return RefusedError(f"{self.id} is {self.status}: {tried}; {instead}")
+
     def collect_events(self) -> list[Decision]:
         """Hands over what is pending, and forgets it."""
         collected, self._pending = self._pending, []
         return collected
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value: what is not given stays absent in the payload."""
+    return {name: value for name, value in fields.items() if value not in (None, ())}
 
 
 def topic_table(*aggregates: type[Aggregate]) -> Mapping[str, type[Aggregate]]:

@@ -17,7 +17,8 @@ be the payload that is kept. Snapshots are refused: the streams of aggregates ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from eventsourcing.application import Application
@@ -26,11 +27,12 @@ from eventsourcing.persistence import (
     InfrastructureFactory,
     Mapper,
     NotSupportedError,
+    PersistenceError,
     StoredEvent,
     TrackingRecorder,
     Transcoder,
 )
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from ledger.canonical import format_json, parse_json_object
 from ledger.errors import IncompleteError, UnknownEventError
@@ -40,14 +42,33 @@ from ledger.reader import Reader
 from ledger.recorder import (
     ERASED_STATE,
     ActedEvent,
+    Door,
     LedgerAggregateRecorder,
     LedgerApplicationRecorder,
+    LedgerProcessRecorder,
+    LedgerTrackingRecorder,
+    check_vocabulary,
 )
 from ledger.writer import Writer
 
-__all__ = ["LedgerApplication", "LedgerFactory", "LedgerMapper", "LedgerTranscoder"]
+__all__ = [
+    "LedgerApplication",
+    "LedgerFactory",
+    "LedgerMapper",
+    "LedgerTranscoder",
+    "in_our_words",
+]
 
 Clock = Callable[[], int]
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """The library is given its own errors; their cause is ours, and what our callers know."""
+    try:
+        yield
+    except PersistenceError as error:
+        raise error.__cause__ or error from None
 
 
 class LedgerTranscoder(Transcoder):
@@ -114,7 +135,11 @@ class LedgerMapper(Mapper[str]):
 
 
 class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
-    """Makes the library's parts on a ledger; no tracking, no processes, no snapshots."""
+    """Makes the library's parts on a ledger; no snapshots.
+
+    Of `env`, which the caller gives, two things are read: its name, which tells the positions of
+    followers in one ledger apart, and `TRACKING_RECORDER_TOPIC`, a class to make for a view.
+    """
 
     def __init__(
         self,
@@ -124,6 +149,7 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
         actor: str,
         clock: Clock,
         aggregates: tuple[type[Aggregate], ...] = (),
+        door: Door = check_vocabulary,
         env: Environment | EnvType | None = None,
     ) -> None:
         super().__init__(env)
@@ -131,6 +157,7 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
         self._reader = reader
         self._actor = actor
         self._clock = clock
+        self._door = door
         self._topics = topic_table(*aggregates)
 
     def transcoder(self) -> Transcoder:
@@ -145,21 +172,37 @@ class LedgerFactory(InfrastructureFactory[TrackingRecorder]):
         """A recorder of aggregate sequences. Raises `NotSupportedError` for snapshots."""
         if purpose != "events":
             raise NotSupportedError(f"a ledger keeps events, no {purpose}: a stream has no gaps")
-        return LedgerAggregateRecorder(self._writer, self._reader, actor=self._actor)
+        return LedgerAggregateRecorder(
+            self._writer, self._reader, actor=self._actor, door=self._door
+        )
 
     def application_recorder(self) -> LedgerApplicationRecorder:
         """A recorder of the whole ledger."""
-        return LedgerApplicationRecorder(self._writer, self._reader, actor=self._actor)
+        return LedgerApplicationRecorder(
+            self._writer, self._reader, actor=self._actor, door=self._door
+        )
 
     def tracking_recorder(
         self, tracking_recorder_class: type[TrackingRecorder] | None = None
-    ) -> TrackingRecorder:
-        """Not supported: a projection keeps its position beside its rows, not in the ledger."""
-        raise NotSupportedError("a ledger does not record the positions of projections")
+    ) -> LedgerTrackingRecorder:
+        """A recorder of positions, or of positions and a view: of the class that is given, or that
+        the environment of this factory names. Raises `NotSupportedError` for other classes."""
+        topic = self.env.get(self.TRACKING_RECORDER_TOPIC)
+        named: type[TrackingRecorder] = resolve_topic(topic) if topic else LedgerTrackingRecorder
+        made = tracking_recorder_class or named
+        if not issubclass(made, LedgerTrackingRecorder):
+            raise NotSupportedError(f"{made.__name__} keeps its positions outside the ledger")
+        return made(self._writer, self._reader, actor=self._actor, follower=self.env.name)
 
-    def process_recorder(self) -> Any:
-        """Not supported, for the same reason."""
-        raise NotSupportedError("a ledger does not record the positions of projections")
+    def process_recorder(self) -> LedgerProcessRecorder:
+        """A recorder of the whole ledger that keeps positions with what follows from them."""
+        return LedgerProcessRecorder(
+            self._writer,
+            self._reader,
+            actor=self._actor,
+            follower=self.env.name,
+            door=self._door,
+        )
 
 
 class LedgerApplication(Application[str]):
@@ -170,7 +213,12 @@ class LedgerApplication(Application[str]):
     def __init__(self, writer: Writer, reader: Reader, *, actor: str, clock: Clock) -> None:
         self.reader = reader
         self._parts = LedgerFactory(
-            writer, reader, actor=actor, clock=clock, aggregates=self.aggregates, env={}
+            writer,
+            reader,
+            actor=actor,
+            clock=clock,
+            aggregates=self.aggregates,
+            env=Environment(self.name),
         )
         super().__init__()
 

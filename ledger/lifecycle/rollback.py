@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ledger.canonical import parse_rfc3339
 from ledger.errors import RefusedError
@@ -32,7 +32,7 @@ from ledger.events.rollbacks import (
     RollbackStepStarted,
     RollbackTarget,
 )
-from ledger.lifecycle.aggregate import Aggregate, applies
+from ledger.lifecycle.aggregate import Aggregate, applies, given
 
 __all__ = ["STREAM", "Approval", "Progress", "Rollback", "Status"]
 
@@ -72,6 +72,8 @@ class Progress:
 
 class Rollback(Aggregate):
     """One rollback. Commands raise `RefusedError` with the reason; events are applied as such."""
+
+    PREFIX = STREAM
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -147,7 +149,7 @@ class Rollback(Aggregate):
         """A new rollback; saving it fails with `ConflictError` where the id is taken."""
         rollback = cls(f"{STREAM}{rollback_id}")
         event = RollbackRequested(
-            pipeline=pipeline, stage=stage, target=target, slots=slots, **_given(reason=reason)
+            pipeline=pipeline, stage=stage, target=target, slots=slots, **given(reason=reason)
         )
         rollback.record(event, actor)
         return rollback
@@ -194,7 +196,7 @@ class Rollback(Aggregate):
         event = RollbackApproved(
             plan_digest=plan_digest,
             meaning="authorised_rollback",
-            **_given(
+            **given(
                 role=role, expires_at=expires_at, reason=reason, self_approved=True if own else None
             ),
         )
@@ -370,7 +372,7 @@ class Rollback(Aggregate):
             step=step_id,
             outcome=outcome,
             observed_digest=observed,
-            **_given(attempt=attempt, detail=detail or None),
+            **given(attempt=attempt, detail=detail or None),
         )
         self.record(event, actor)
 
@@ -423,8 +425,3 @@ class Rollback(Aggregate):
     @applies(RollbackFailed)
     def _has_failed(self, event: RollbackFailed, actor: str) -> None:
         self.status, self.why, self.differences = "failed", event.why or "", event.differences
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    """The fields that have a value: what is not given stays absent in the payload."""
-    return {name: value for name, value in fields.items() if value is not None}

@@ -11,27 +11,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 from eventsourcing.application import AggregateNotFoundError
-from eventsourcing.persistence import PersistenceError
 
 from ledger.errors import NotFoundError
 from ledger.lifecycle.aggregate import Aggregate, Decision
-from ledger.lifecycle.application import LedgerApplication
+from ledger.lifecycle.application import LedgerApplication, in_our_words
 from ledger.lifecycle.rollback import STREAM, Rollback
 
 __all__ = ["Rollbacks"]
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    """The library is given its own errors; their cause is ours, and what our callers know."""
-    try:
-        yield
-    except PersistenceError as error:
-        raise error.__cause__ or error from None
 
 
 class Rollbacks(LedgerApplication):
@@ -42,7 +31,7 @@ class Rollbacks(LedgerApplication):
     def get(self, rollback_id: str) -> Rollback:
         """The rollback as its stream tells. Raises: NotFoundError."""
         try:
-            with _in_our_words():
+            with in_our_words():
                 rollback: Rollback = self.repository.get(f"{STREAM}{rollback_id}")
         except AggregateNotFoundError:
             raise NotFoundError(f"there is no rollback {rollback_id!r}") from None
@@ -57,7 +46,7 @@ class Rollbacks(LedgerApplication):
             ConflictError: somebody decided in between. Nothing is written; load again. After any
                 exception `rollback` is ahead of its stream: throw it away.
         """
-        with _in_our_words():
+        with in_our_words():
             self.save(rollback, *also, idempotency_key=idempotency_key)
 
     def ids(self) -> Iterator[str]:

@@ -24,8 +24,10 @@ from ledger.events.bindings import BindingRemoved
 from ledger.events.evaluations import Metric
 from ledger.events.event import Event
 from ledger.events.fields import Words
+from ledger.events.incidents import IncidentUpdated
 from ledger.events.monitoring import Window
 from ledger.events.pipelines import PipelineDefined
+from ledger.events.releases import ReleaseProposed
 from ledger.events.rollbacks import RollbackPlanned
 from ledger.events.traffic import TrafficChanged
 
@@ -84,6 +86,7 @@ BY_WORDS: dict[str, st.SearchStrategy[Any]] = {
     "number": NUMBERS,
     "percent, 0 to 100": st.one_of(st.integers(0, 100), st.floats(0, 100)),
     "integer, 0 or more": INTEGERS,
+    "integer, 1 or more": INTEGERS.filter(bool),
     "entry index": INTEGERS,
     "text": PROSE,
     "URI or path": PROSE,
@@ -158,6 +161,16 @@ def _distinct_steps(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "steps": list({step["id"]: step for step in data["steps"]}.values())}
 
 
+def _distinct_changes(data: dict[str, Any]) -> dict[str, Any]:
+    changes = {change["slot"]: change for change in data["changes"]}
+    return {**data, "changes": list(changes.values())}
+
+
+def _update_of_something(data: dict[str, Any]) -> dict[str, Any]:
+    said = any(data.get(name) for name in ("action", "severity", "reported_to"))
+    return data if said else {**data, "action": "looked into it"}
+
+
 def _tag_of_something(data: dict[str, Any]) -> dict[str, Any]:
     named = data.get("index") is not None or data.get("state_digest") is not None
     return data if named else {**data, "index": 7}
@@ -175,6 +188,8 @@ REPAIRS: dict[type[BaseModel], Callable[[dict[str, Any]], dict[str, Any]]] = {
     Window: _window,
     Metric: _interval,
     RollbackPlanned: _distinct_steps,
+    ReleaseProposed: _distinct_changes,
+    IncidentUpdated: _update_of_something,
     TagSet: _tag_of_something,
     BindingRemoved: _one_leaves,
 }

@@ -187,6 +187,15 @@ others = st.one_of(
         ids,
         st.sampled_from(("approved", "rejected")),
     ),
+    st.builds(
+        lambda name, end: (
+            f"approval.{end}/1",
+            f"approval/{name}",
+            {"subject_digest": "sha256:" + "0" * 64},
+        ),
+        ids,
+        st.sampled_from(("expired", "voided")),
+    ),
     st.just(("note.added/1", "note/x", {"text": "nothing to do with it"})),
 )
 versions = st.one_of(

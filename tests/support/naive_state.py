@@ -63,7 +63,7 @@ def naive_state(
             at,
             "approval",
             "approval.requested/1",
-            "approval.decided/1",
+            "approval.decided/1 approval.expired/1 approval.voided/1",
             _about(pipeline, stage),
         ),
         "missing": _missing(now, bindings),
@@ -167,7 +167,7 @@ def _open(
     over = {
         record.stream
         for record in past
-        if record.type == ends and record.data is not None and record.effective_at <= at
+        if record.type in ends.split() and record.data is not None and record.effective_at <= at
     }
     begun: dict[str, Record] = {}
     for record in sorted(past, key=lambda record: (record.effective_at, record.index)):

@@ -39,8 +39,16 @@ report.generated
 """.split()
 
 
-def test_the_vocabulary_is_that_of_the_design() -> None:
-    assert sorted(EVENT_TYPES) == sorted(f"{name}/1" for name in TYPES_OF_THE_DESIGN)
+TYPES_OF_DECISIONS = """
+approval.expired approval.voided approval.used release.proposed release.approved release.completed
+release.withdrawn incident.updated erasure.requested erasure.granted erasure.blocked erasure.started
+erasure.closed
+""".split()
+
+
+def test_the_vocabulary_is_that_of_the_design_and_what_decisions_need() -> None:
+    names = TYPES_OF_THE_DESIGN + TYPES_OF_DECISIONS
+    assert sorted(EVENT_TYPES) == sorted(f"{name}/1" for name in names)
 
 
 @CLASSES

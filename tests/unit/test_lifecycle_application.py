@@ -163,8 +163,6 @@ def test_what_the_library_offers_and_a_ledger_does_not(ledger: Opened) -> None:
     factory = LedgerFactory(ledger.writer, ledger.reader, actor="service:asof", clock=ledger.clock)
     for offer in (
         lambda: factory.aggregate_recorder("snapshots"),
-        factory.tracking_recorder,
-        factory.process_recorder,
         lambda: factory.application_recorder().insert_events(
             [StoredEvent("note/x", 1, "note.added/1", b'{"text":"x"}')],
             tracking=Tracking("upstream", 1),
