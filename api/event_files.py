@@ -24,7 +24,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeAlias
 
 from ledger.canonical import parse_json
 from ledger.errors import MalformedError
@@ -43,15 +43,9 @@ _INTEGER: Final = "expected_version"
 _TEXTS: Final = ("type", "stream", "effective_at")
 
 
-class Record(NamedTuple):
-    """One event of a file: the number of its (first) line, its bytes, and what `draft` takes.
-
-    `content` is None for a line that counts but says nothing.
-    """
-
-    line: int
-    raw: bytes
-    content: Any
+Record: TypeAlias = tuple[int, bytes, Any]
+"""One event of a file: the number of its (first) line, its bytes, and what `draft` takes: None for
+a line that counts but says nothing."""
 
 
 class EventFile(Protocol):
@@ -83,21 +77,25 @@ class JsonLines:
 
     def records(self) -> Iterator[Record]:
         """A line that is longer than it may be is kept to its limit, and is refused by `draft`."""
-        number = 0
-        while raw := self._file.readline(MAX_LINE_BYTES + 1):
+        number, most = 0, MAX_LINE_BYTES
+        read, take = self._file.readline, self.digest.update
+        while raw := read(most + 1):
             number += 1
-            self.digest.update(raw)
-            self._skip_rest(raw)
+            take(raw)
+            if len(raw) > most:
+                _skip_line(self._file, raw, take)
             text = raw if number > 1 else _unmarked(raw)
-            yield Record(number, raw, text if text.strip() else None)
+            yield number, raw, text if text.strip() else None
 
     def draft(self, content: bytes, actor: str, now: int) -> Draft:
         return parse_line(content, actor, now)
 
-    def _skip_rest(self, raw: bytes) -> None:
-        while len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
-            raw = self._file.readline(MAX_LINE_BYTES + 1)
-            self.digest.update(raw)
+
+def _skip_line(file: BinaryIO, raw: bytes, take: Callable[[bytes], None]) -> None:
+    """Read on from `raw`, the beginning of a line that is too long, to the line's end."""
+    while raw and not raw.endswith(b"\n"):
+        raw = file.readline(MAX_LINE_BYTES)
+        take(raw)
 
 
 def _unmarked(first: bytes) -> bytes:
@@ -137,8 +135,7 @@ class CsvRows:
         self.header = _unmarked(first)
         text = _decoded(self.header, 1)
         self._delimiter = next((char for char in text if char in _DELIMITERS), ",")
-        titles = next(csv.reader([text], delimiter=self._delimiter, strict=True), [])
-        self._columns = _columns(titles)
+        self._columns = _columns(_titles(text, self._delimiter))
 
     def records(self) -> Iterator[Record]:
         """A row may go over several lines: quoted cells may hold line breaks."""
@@ -158,7 +155,7 @@ class CsvRows:
                 content, rows = error, self._reader()
             else:
                 content = content if any(content) else None
-            yield Record(line, b"".join(self._raw), content)
+            yield line, b"".join(self._raw), content
 
     def draft(self, content: list[str] | MalformedError, actor: str, now: int) -> Draft:
         if isinstance(content, MalformedError):
@@ -174,6 +171,8 @@ class CsvRows:
             self._number += 1
             self.digest.update(raw)
             self._raw.append(raw)
+            if len(raw) > MAX_LINE_BYTES:
+                _skip_line(self._file, raw, self.digest.update)
             yield _decoded(raw, self._number)
 
 
@@ -193,6 +192,13 @@ def _envelope(columns: list[_Column], cells: list[str]) -> dict[str, Any]:
         except MalformedError as error:
             raise MalformedError(str(error), where=column.pointer) from None
     return envelope
+
+
+def _titles(header: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([header], delimiter=delimiter, strict=True), [])
+    except csv.Error as error:
+        raise MalformedError(f"the header is not CSV: {error}", where="line 1") from None
 
 
 def _columns(titles: list[str]) -> list[_Column]:

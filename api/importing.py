@@ -3,8 +3,9 @@
 ::
 
     with path.open("rb") as file:
-        checked = check_events(JsonLines(file), actor=actor, clock=system_clock, progress=tell)
-        done = append_events(writer, checked.pieces(), progress=tell)
+        events = JsonLines(file)
+        with check_events(events, actor=actor, clock=system_clock, progress=tell) as checked:
+            done = append_events(writer, checked.pieces(), progress=tell)
 
 A file is cut into pieces by its content alone: 1,000 records, or fewer where they are long. Each
 piece is one batch with an idempotency key made of the digest of all bytes up to its end, so an
@@ -22,7 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from api.hints import hinting
 from ledger.draft import make_draft
@@ -99,18 +100,18 @@ def pieces_of(events: EventFile, *, actor: str, clock: Clock) -> Iterator[Piece]
         drafts: list[Draft] = []
         refused: list[Refused] = []
         count = size = 0
-        for number, raw, content in chain((first,), records):
+        for line, raw, content in chain((first,), records):
             count, size = count + 1, size + len(raw)
             if content is not None:
                 try:
                     drafts.append(events.draft(content, actor, now))
                 except MalformedError as error:
-                    refused.append(_refused(number, error, raw))
+                    refused.append(_refused(line, error, raw))
             if count == PIECE_RECORDS or size >= PIECE_BYTES:
                 break
         read += size
         digest = events.digest.hexdigest()
-        yield Piece(line=first.line, digest=digest, read=read, drafts=drafts, refused=refused)
+        yield Piece(line=first[0], digest=digest, read=read, drafts=drafts, refused=refused)
 
 
 def _refused(line: int, error: MalformedError, raw: bytes) -> Refused:
@@ -138,8 +139,14 @@ class Checked:
         if self._kept is not None:
             yield from self._kept.pieces()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Give the space back."""
+        """Give the space back. Leaving the context does."""
         if self._kept is not None:
             self._kept.close()
 
@@ -186,7 +193,8 @@ class _Spool:
             for one in piece.drafts
         ]
         try:
-            marshal.dump((piece.line, piece.digest, piece.read, drafts), self._file)
+            data = marshal.dumps((piece.line, piece.digest, piece.read, drafts))
+            self._file.write(len(data).to_bytes(8, "big") + data)
         except OSError as error:
             raise StoreError(
                 f"no room for what was checked ({error.strerror}): name a larger folder for"
@@ -194,10 +202,10 @@ class _Spool:
             ) from error
 
     def pieces(self) -> Iterator[Piece]:
-        end = self._file.seek(0, 2)
         self._file.seek(0)
-        while self._file.tell() < end:
-            line, digest, read, drafts = marshal.load(self._file)  # noqa: S302  # our own bytes
+        while size := self._file.read(8):
+            data = self._file.read(int.from_bytes(size, "big"))
+            line, digest, read, drafts = marshal.loads(data)  # noqa: S302  # our own bytes
             made = [make_draft(*one) for one in drafts]
             yield Piece(line=line, digest=digest, read=read, drafts=made, refused=[])
 

@@ -62,8 +62,7 @@ def _check_then_append(session: Session, events: EventFile) -> None:
     from api.importing import append_events
 
     writer = session.rooms.writer  # before a minute is spent on checking for a ledger that is not
-    checked = _check(session, events, keep=True)
-    try:
+    with _check(session, events, keep=True) as checked:
         if checked.refused:
             _say_refused(checked)
             raise _refusal(checked)
@@ -73,8 +72,6 @@ def _check_then_append(session: Session, events: EventFile) -> None:
             done = append_events(
                 writer, checked.pieces(), progress=lambda count, _: tell(count, checked.events)
             )
-    finally:
-        checked.close()
     _answer(session, done, refused=0)
 
 
