@@ -61,8 +61,6 @@ def _register_import(app: typer.Typer) -> None:
         app,
         "import",
         examples=[
-            "asof import history.jsonl --actor service:backfill",
-            "asof import history.csv --dry-run",
             "zcat history.jsonl.gz | asof import - --skip-bad refused.jsonl",
             "asof import public/ --store sqlite:///copy.db --vkey acme.vkey",
         ],

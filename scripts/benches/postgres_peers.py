@@ -33,7 +33,8 @@ CREATE TABLE entry (
     idx bigint NOT NULL, recorded_at bigint NOT NULL,
     ledger integer NOT NULL, version integer NOT NULL,
     actor text COLLATE "C" NOT NULL, stream text COLLATE "C" NOT NULL,
-    type text COLLATE "C" NOT NULL, commitment bytea NOT NULL, leaf_hash bytea NOT NULL, salt bytea, payload bytea,
+    type text COLLATE "C" NOT NULL,
+    commitment bytea NOT NULL, leaf_hash bytea NOT NULL, salt bytea, payload bytea,
     PRIMARY KEY (ledger, idx), UNIQUE (ledger, stream, version)
 )
 """
