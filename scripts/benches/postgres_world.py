@@ -27,7 +27,8 @@ from ledger.draft import Draft
 from ledger.events import draft
 from ledger.opening import Ledger, create_ledger
 from ledger.stores.postgres import migrate
-from scripts.benches.harness import Context
+from scripts.benches.harness import Context, fsync_latency_ms
+from scripts.clusters import Cluster, cluster_folder, newest, servers
 
 __all__ = [
     "ACTOR",
@@ -133,12 +134,26 @@ def _url(url: str, **changed: str) -> str:
 
 @contextmanager
 def server(context: Context) -> Iterator[Server]:
-    """The server of this part, started for it and stopped after it."""
+    """The server of this part, started for it and thrown away after it."""
     given = os.environ.get("TEST_PG_DSN")
     if given:
-        yield Server(given, context.folder)
+        yield _announced(context, Server(given, context.folder))
         return
-    raise SystemExit("no server: name one with TEST_PG_DSN")
+    _, bindir = newest(servers())
+    with (
+        cluster_folder() as folder,
+        Cluster.create(folder / "bench", bindir, settings=SETTINGS) as cluster,
+    ):
+        cluster.start()
+        context.say(f"fsync where the server writes: {fsync_latency_ms(folder):.3f} ms")
+        yield _announced(context, Server(cluster.dsn(), context.folder))
+
+
+def _announced(context: Context, started: Server) -> Server:
+    context.say(
+        "PostgreSQL " + ", ".join(f"{name} {what}" for name, what in started.facts().items())
+    )
+    return started
 
 
 # ------------------------------------------------------------------------------------------ events
