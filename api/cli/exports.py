@@ -12,6 +12,7 @@ from api.cli.importing import import_file, refuse_options
 from api.cli.session import Session
 from api.cli.terminal import plain
 from api.cli.words import count_text
+from ledger.errors import MalformedError
 
 __all__ = ["register"]
 
@@ -132,9 +133,15 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
     from api.verification import vkey_of
     from ledger.export import import_folder
     from ledger.keys import VKEY_FILE
-    from ledger.places import sqlite_path
+    from ledger.places import FilePlace, place_of
 
-    path = sqlite_path(session.settings.store)
+    place = place_of(session.settings.store)
+    if not isinstance(place, FilePlace):
+        raise MalformedError(
+            "an export becomes a file of its own: name a new one, such as sqlite:///copy.db",
+            where="--store",
+        )
+    path = place.path
     if vkey is None:
         session.say(f"the key was taken from {folder} itself: with --vkey you know whose it is")
     with session.progress("Importing") as tell:
