@@ -5,7 +5,7 @@
     with path.open("rb") as file:
         events = JsonLines(file)
         for line, raw, content in events.records():
-            events.draft(content, "service:backfill", now)     a Draft, or MalformedError
+            events.door(content, "service:backfill", now)      a Draft, or MalformedError
 
 JSON lines are those of `asof record`. A CSV file has one event a row; the name of a column is the
 path of a member of such a line, its steps joined by dots::
@@ -23,6 +23,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeAlias
 
@@ -33,7 +34,7 @@ from ledger.events import MAX_LINE_BYTES, Draft, draft_of, parse_line
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["FORMATS", "CsvRows", "EventFile", "JsonLines", "Record"]
+__all__ = ["FORMATS", "CsvRows", "Door", "EventFile", "JsonLines", "Record"]
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -44,8 +45,12 @@ _TEXTS: Final = ("type", "stream", "effective_at")
 
 
 Record: TypeAlias = tuple[int, bytes, Any]
-"""One event of a file: the number of its (first) line, its bytes, and what `draft` takes: None for
+"""One event of a file: the number of its (first) line, its bytes, and what the door takes: None for
 a line that counts but says nothing."""
+
+Door: TypeAlias = Callable[[Any, str, int], Draft]
+"""The draft of a record's content, for an actor and a present time; MalformedError with the place.
+It can be sent to another process, as the content can."""
 
 
 class EventFile(Protocol):
@@ -59,11 +64,12 @@ class EventFile(Protocol):
     def digest(self) -> _Hash:
         """SHA-256 of all bytes up to the end of the record that was given last."""
 
+    @property
+    def door(self) -> Door:
+        """What makes a draft of a record's content."""
+
     def records(self) -> Iterator[Record]:
         """The records in order. Raises: MalformedError where nothing after it could be read."""
-
-    def draft(self, content: Any, actor: str, now: int) -> Draft:
-        """The draft of a record. Raises: MalformedError with the place in it."""
 
 
 class JsonLines:
@@ -74,9 +80,10 @@ class JsonLines:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.digest = sha256()
+        self.door: Door = parse_line
 
     def records(self) -> Iterator[Record]:
-        """A line that is longer than it may be is kept to its limit, and is refused by `draft`."""
+        """A line that is longer than it may be is kept to its limit, and is refused by the door."""
         number, most = 0, MAX_LINE_BYTES
         read, take = self._file.readline, self.digest.update
         while raw := read(most + 1):
@@ -86,9 +93,6 @@ class JsonLines:
                 _skip_line(self._file, raw, take)
             text = raw if number > 1 else _unmarked(raw)
             yield number, raw, text if text.strip() else None
-
-    def draft(self, content: bytes, actor: str, now: int) -> Draft:
-        return parse_line(content, actor, now)
 
 
 def _skip_line(file: BinaryIO, raw: bytes, take: Callable[[bytes], None]) -> None:
@@ -135,7 +139,7 @@ class CsvRows:
         self.header = _unmarked(first)
         text = _decoded(self.header, 1)
         self._delimiter = next((char for char in text if char in _DELIMITERS), ",")
-        self._columns = _columns(_titles(text, self._delimiter))
+        self.door: Door = partial(_draft_of_row, _columns(_titles(text, self._delimiter)))
 
     def records(self) -> Iterator[Record]:
         """A row may go over several lines: quoted cells may hold line breaks."""
@@ -157,11 +161,6 @@ class CsvRows:
                 content = content if any(content) else None
             yield line, b"".join(self._raw), content
 
-    def draft(self, content: list[str] | MalformedError, actor: str, now: int) -> Draft:
-        if isinstance(content, MalformedError):
-            raise content
-        return draft_of(_envelope(self._columns, content), actor, now)
-
     def _reader(self) -> Iterator[list[str]]:
         return csv.reader(self._lines(), delimiter=self._delimiter, strict=True)
 
@@ -174,6 +173,14 @@ class CsvRows:
             if len(raw) > MAX_LINE_BYTES:
                 _skip_line(self._file, raw, self.digest.update)
             yield _decoded(raw, self._number)
+
+
+def _draft_of_row(
+    columns: list[_Column], content: list[str] | MalformedError, actor: str, now: int
+) -> Draft:
+    if isinstance(content, MalformedError):
+        raise content
+    return draft_of(_envelope(columns, content), actor, now)
 
 
 def _envelope(columns: list[_Column], cells: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
     with path.open("rb") as file:
         events = JsonLines(file)
-        with check_events(events, actor=actor, clock=system_clock, progress=tell) as checked:
+        with check_events(events, actor=actor, clock=clock, progress=tell) as checked:
             done = append_events(writer, checked.pieces(), progress=tell)
 
 A file is cut into pieces by its content alone: 1,000 records, or fewer where they are long. Each
@@ -16,26 +16,32 @@ rest follows. docs/importing.md, docs/adr/0076.
 from __future__ import annotations
 
 import marshal
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import islice
+from multiprocessing import get_context
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from api.hints import hinting
+from api.tuning import tune_for_writing
 from ledger.draft import make_draft
 from ledger.errors import ConflictError, MalformedError, StoreError
 
 if TYPE_CHECKING:
-    from api.event_files import EventFile
+    from api.event_files import Door, EventFile, Record
     from ledger.clock import Clock
     from ledger.draft import Draft
     from ledger.writer import Appended, Writer
 
 __all__ = [
+    "PIECES_ALONE",
     "PIECE_BYTES",
     "PIECE_RECORDS",
     "SHOWN",
@@ -54,6 +60,9 @@ PIECE_BYTES: Final = 4 << 20
 
 SHOWN: Final = 20
 """Refused records that are told one by one; the others are counted."""
+
+PIECES_ALONE: Final = 16
+"""Pieces that are checked by this process before others are begun: they need half a second."""
 
 _WINDOW: Final = 8  # pieces on their way at a time: enough to keep both sides busy, 32 MiB at most
 
@@ -91,32 +100,112 @@ class Piece:
         return f"import:{self.line}:{self.digest}"
 
 
-def pieces_of(events: EventFile, *, actor: str, clock: Clock) -> Iterator[Piece]:
-    """Read a file to its end; memory holds one piece of it."""
+def pieces_of(
+    events: EventFile, *, actor: str, clock: Clock, workers: int = 0
+) -> Generator[Piece, None, None]:
+    """Read a file to its end; memory holds a few pieces of it.
+
+    A long file goes through the door in `workers` other processes, which the generator ends when it
+    is closed. Raises: MalformedError for a file that cannot be read on, StoreError.
+    """
+    cut = _cut(events)
+    for read in cut if not workers else islice(cut, PIECES_ALONE):
+        drafts, refused = _drafted(events.door, read.records, actor, clock())
+        yield read.piece(drafts, refused)
+    if workers:
+        yield from _drafted_elsewhere(events.door, cut, actor, clock, workers)
+
+
+class _Read(NamedTuple):
+    """What one piece is made of."""
+
+    line: int
+    digest: str
+    size: int
+    records: list[Record]
+
+    def piece(self, drafts: list[Draft], refused: list[Refused]) -> Piece:
+        return Piece(
+            line=self.line, digest=self.digest, read=self.size, drafts=drafts, refused=refused
+        )
+
+
+def _cut(events: EventFile) -> Iterator[_Read]:
     records = events.records()
-    read = 0
+    total = 0
     while first := next(records, None):
-        now = clock()
-        drafts: list[Draft] = []
-        refused: list[Refused] = []
-        count = size = 0
-        for line, raw, content in chain((first,), records):
-            count, size = count + 1, size + len(raw)
-            if content is not None:
-                try:
-                    drafts.append(events.draft(content, actor, now))
-                except MalformedError as error:
-                    refused.append(_refused(line, error, raw))
-            if count == PIECE_RECORDS or size >= PIECE_BYTES:
-                break
-        read += size
-        digest = events.digest.hexdigest()
-        yield Piece(line=first[0], digest=digest, read=read, drafts=drafts, refused=refused)
+        held = [first]
+        size = len(first[1])
+        while len(held) < PIECE_RECORDS and size < PIECE_BYTES and (one := next(records, None)):
+            held.append(one)
+            size += len(one[1])
+        total += size
+        yield _Read(first[0], events.digest.hexdigest(), total, held)
+
+
+def _drafted(
+    door: Door, records: Iterable[Record], actor: str, now: int
+) -> tuple[list[Draft], list[Refused]]:
+    """Through the door, each for itself."""
+    drafts, refused = [], []
+    for line, raw, content in records:
+        if content is not None:
+            try:
+                drafts.append(door(content, actor, now))
+            except MalformedError as error:
+                refused.append(_refused(line, error, raw))
+    return drafts, refused
 
 
 def _refused(line: int, error: MalformedError, raw: bytes) -> Refused:
     why = str(error).removeprefix(f"{error.where}: ") if error.where else str(error)
     return Refused(line, error.where, why, raw)
+
+
+# --------------------------------------------------------------------------------- other processes
+
+
+def _drafted_elsewhere(
+    door: Door, cut: Iterable[_Read], actor: str, clock: Clock, workers: int
+) -> Iterator[Piece]:
+    """The pieces in their order, each drafted by whichever process is free."""
+    waiting: deque[tuple[_Read, Future[bytes]]] = deque()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _enter)
+    try:
+        for read in cut:
+            waiting.append((read, pool.submit(_drafted_there, door, read.records, actor, clock())))
+            if len(waiting) > 2 * workers:
+                yield _returned(*waiting.popleft())
+        while waiting:
+            yield _returned(*waiting.popleft())
+    except BrokenProcessPool as error:
+        raise StoreError(
+            "a process that checked lines was ended from outside: run the same import again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _enter() -> None:
+    """A worker's beginning: Ctrl-C is for the process that leads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tune_for_writing()
+
+
+def _drafted_there(door: Door, records: list[Record], actor: str, now: int) -> bytes:
+    drafts, refused = _drafted(door, records, actor, now)
+    told = [(one.line, one.place, one.why, one.raw) for one in refused]
+    return marshal.dumps((_told(drafts), told))
+
+
+def _returned(read: _Read, answer: Future[bytes]) -> Piece:
+    drafts, refused = marshal.loads(answer.result())  # noqa: S302  # from a process of our own
+    return read.piece([make_draft(*one) for one in drafts], [Refused(*one) for one in refused])
+
+
+def _told(drafts: Iterable[Draft]) -> list[tuple[str, str, str, bytes, int | None]]:
+    """What `make_draft` takes, for a process or a file of our own."""
+    return [(one.type, one.stream, one.actor, one.payload, one.expected_version) for one in drafts]
 
 
 # ------------------------------------------------------------------------------------------- check
@@ -139,6 +228,16 @@ class Checked:
         if self._kept is not None:
             yield from self._kept.pieces()
 
+    def take(self, piece: Piece) -> None:
+        """Count a piece and keep it; after the first refusal nothing will be written, nor kept."""
+        self.events += len(piece.drafts)
+        self.refused += len(piece.refused)
+        self.first_refused += piece.refused[: SHOWN - len(self.first_refused)]
+        if self.refused:
+            self.close()
+        elif self._kept is not None:
+            self._kept.put(piece)
+
     def __enter__(self) -> Self:
         return self
 
@@ -149,10 +248,17 @@ class Checked:
         """Give the space back. Leaving the context does."""
         if self._kept is not None:
             self._kept.close()
+            self._kept = None
 
 
 def check_events(
-    events: EventFile, *, actor: str, clock: Clock, keep: bool = True, progress: Progress
+    events: EventFile,
+    *,
+    actor: str,
+    clock: Clock,
+    keep: bool = True,
+    workers: int = 0,
+    progress: Progress,
 ) -> Checked:
     """Put every record through the door; nothing is written to the ledger.
 
@@ -161,16 +267,10 @@ def check_events(
     """
     checked = Checked(_kept=_Spool() if keep else None)
     try:
-        for piece in pieces_of(events, actor=actor, clock=clock):
-            checked.events += len(piece.drafts)
-            checked.refused += len(piece.refused)
-            checked.first_refused += piece.refused[: SHOWN - len(checked.first_refused)]
-            if checked.refused:  # then nothing will be written, and nothing need be kept
-                checked.close()
-                checked._kept = None
-            elif checked._kept is not None:
-                checked._kept.put(piece)
-            progress(piece.read, None)
+        with closing(pieces_of(events, actor=actor, clock=clock, workers=workers)) as pieces:
+            for piece in pieces:
+                checked.take(piece)
+                progress(piece.read, None)
     except BaseException:
         checked.close()
         raise
@@ -188,12 +288,8 @@ class _Spool:
         self._file = TemporaryFile(prefix="asof-import-")
 
     def put(self, piece: Piece) -> None:
-        drafts = [
-            (one.type, one.stream, one.actor, one.payload, one.expected_version)
-            for one in piece.drafts
-        ]
+        data = marshal.dumps((piece.line, piece.digest, piece.read, _told(piece.drafts)))
         try:
-            data = marshal.dumps((piece.line, piece.digest, piece.read, drafts))
             self._file.write(len(data).to_bytes(8, "big") + data)
         except OSError as error:
             raise StoreError(

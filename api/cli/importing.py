@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -81,8 +82,12 @@ def _append_what_is_good(session: Session, events: EventFile, source: str, skip_
     if skip_bad.exists() and Path(source).exists() and skip_bad.samefile(source):
         raise MalformedError("is the file that is imported", where="--skip-bad")
     writer = session.rooms.writer
-    pieces = pieces_of(events, actor=session.actor, clock=system_clock)
-    with _RefusedFile(skip_bad, events.header) as refused, session.progress("Importing") as tell:
+    pieces = pieces_of(events, actor=session.actor, clock=system_clock, workers=_workers())
+    with (
+        closing(pieces),
+        _RefusedFile(skip_bad, events.header) as refused,
+        session.progress("Importing") as tell,
+    ):
         done = append_events(writer, pieces, progress=tell, refuse=refused.add)
     if refused.count:
         session.say(
@@ -153,8 +158,18 @@ def _check(session: Session, events: EventFile, *, keep: bool) -> Checked:
 
     with session.progress("Checking") as tell:
         return check_events(
-            events, actor=session.actor, clock=system_clock, keep=keep, progress=tell
+            events,
+            actor=session.actor,
+            clock=system_clock,
+            keep=keep,
+            workers=_workers(),
+            progress=tell,
         )
+
+
+def _workers() -> int:
+    """Processes beside this one: what there are processors for, four at most keep a store busy."""
+    return min(4, (os.cpu_count() or 1) - 1)
 
 
 def _refusal(checked: Checked) -> MalformedError:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from random import Random
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from scripts.benches.postgres_world import ACTOR, BATCH, Event, Server, drafts_o
 
 EVENTS = 150_000
 LARGE_BATCH = 10_000
+WORKERS = 1
 AHEAD = 8_000
 """Events on their way at a time."""
 
@@ -191,15 +193,19 @@ def _file(lines: bytes):  # type: ignore[no-untyped-def]
 
 def _streamed(ledger: Ledger, lines: bytes) -> float:
     begin = time.perf_counter()
-    pieces = pieces_of(JsonLines(_file(lines)), actor=ACTOR, clock=system_clock)
-    done = append_events(ledger.writer, pieces, progress=_silent)
+    source = JsonLines(_file(lines))
+    pieces = pieces_of(source, actor=ACTOR, clock=system_clock, workers=WORKERS)
+    with closing(pieces):
+        done = append_events(ledger.writer, pieces, progress=_silent)
     return done.recorded / (time.perf_counter() - begin)
 
 
 def _checked(ledger: Ledger, lines: bytes) -> float:
     begin = time.perf_counter()
     source = JsonLines(_file(lines))
-    with check_events(source, actor=ACTOR, clock=system_clock, progress=_silent) as checked:
+    with check_events(
+        source, actor=ACTOR, clock=system_clock, workers=WORKERS, progress=_silent
+    ) as checked:
         done = append_events(ledger.writer, checked.pieces(), progress=_silent)
     return done.recorded / (time.perf_counter() - begin)
 

@@ -22,7 +22,7 @@ HEADER = b"type,stream,data.text\n"
 
 def drafts(events: EventFile) -> list[Draft]:
     return [
-        events.draft(content, "user:7", NOW)
+        events.door(content, "user:7", NOW)
         for _, _, content in events.records()
         if content is not None
     ]
@@ -44,7 +44,7 @@ def refused(events: EventFile) -> list[tuple[int, bytes, str, str]]:
     for line, raw, content in events.records():
         try:
             if content is not None:
-                events.draft(content, "user:7", NOW)
+                events.door(content, "user:7", NOW)
         except MalformedError as error:
             found.append((line, raw, error.where, str(error)))
     return found

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api import importing
-from api.event_files import CsvRows, JsonLines
+from api.event_files import CsvRows, EventFile, JsonLines
 from api.hints import hints_of
 from api.importing import (
     PIECE_BYTES,
@@ -28,6 +31,7 @@ from api.importing import (
 from ledger.canonical import parse_json
 from ledger.draft import Draft
 from ledger.errors import ConflictError, MalformedError, StoreError
+from ledger.events import parse_line
 from ledger.opening import Ledger, open_ledger
 from tests.support.ledgers import NOON, SettableClock, check_whole, sqlite_ledger, sqlite_url
 
@@ -297,3 +301,70 @@ def test_reopened_by_another_process_it_is_the_same_import(tmp_path: Path) -> No
         run(ledger, lines(1_500))
     with open_ledger(sqlite_url(tmp_path), clock=SettableClock()) as ledger:
         assert run(ledger, lines(1_500)).recorded == 0
+
+
+# --------------------------------------------------------------------------------- other processes
+
+
+class Behind(JsonLines):
+    """JSON lines that go through another door from the second piece on."""
+
+    def __init__(self, text: bytes, door: Callable[[Any, str, int], Draft]) -> None:
+        super().__init__(io.BytesIO(text))
+        self._doors = iter((parse_line, door))
+
+    @property
+    def door(self) -> Callable[[Any, str, int], Draft]:
+        return next(self._doors)
+
+    @door.setter
+    def door(self, given: object) -> None:
+        """The usual one is not taken."""
+
+
+def dying(content: bytes, actor: str, now: int) -> Draft:
+    os._exit(9)
+
+
+def spread(events: EventFile) -> list[Piece]:
+    with closing(pieces_of(events, actor=ACTOR, clock=SettableClock(), workers=2)) as found:
+        return list(found)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are begun after the first piece."""
+    monkeypatch.setattr(importing, "PIECES_ALONE", 1)
+
+
+@pytest.mark.usefixtures("soon")
+def test_other_processes_find_the_same_in_the_same_order() -> None:
+    text = lines(3_500) + b"{}\n" + line(1, expected_version=2) + lines(4_000)
+    assert spread(JsonLines(io.BytesIO(text))) == pieces(text)
+    rows = b'note.added/1,note/x,"a\n,b"\nnote.added/1,note/x,\nnote.added/1,note/x,\xff\n' * 1_200
+    table = b"type,stream,data.text\n" + rows
+    alone = pieces_of(CsvRows(io.BytesIO(table)), actor=ACTOR, clock=SettableClock())
+    both = list(alone)
+    assert spread(CsvRows(io.BytesIO(table))) == both
+    assert [len(piece.refused) for piece in both] == [666, 667, 667, 400]
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_process_that_dies_is_told_and_nothing_behind_it_is_given() -> None:
+    assert len(spread(Behind(lines(2_000), parse_line))) == 2
+    given = pieces_of(Behind(lines(2_000), dying), actor=ACTOR, clock=SettableClock(), workers=1)
+    assert next(given).drafts
+    with pytest.raises(StoreError, match="ended from outside: run the same import again"):
+        next(given)
+
+
+@pytest.mark.usefixtures("soon")
+def test_closed_early_it_ends_its_processes() -> None:
+    given = pieces_of(
+        JsonLines(io.BytesIO(lines(9_000))), actor=ACTOR, clock=SettableClock(), workers=1
+    )
+    next(given)
+    next(given)
+    assert multiprocessing.active_children()
+    given.close()
+    assert not multiprocessing.active_children()
