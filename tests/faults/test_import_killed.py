@@ -21,7 +21,8 @@ from api.event_files import JsonLines
 from api.importing import Piece, append_events, pieces_of
 from ledger.clock import system_clock
 from ledger.keys import GUARD_FILE, load_key
-from ledger.opening import keys_folder, open_ledger, sqlite_path
+from ledger.opening import open_ledger
+from ledger.places import place_of, sqlite_path
 from ledger.stores.sqlite import SqliteStore
 from ledger.writer import Writer
 from tests.support.crashing import POINTS, Crash, CrashingGuard, CrashingStore, run_child
@@ -67,7 +68,7 @@ def import_until_killed(
 
     def work() -> None:
         path = sqlite_path(world.url)
-        folder = keys_folder(path)
+        folder = place_of(world.url).beside(".keys")
         store = CrashingStore(SqliteStore.open(path), crash)
         guard = CrashingGuard(folder / GUARD_FILE, crash)
         with (
