@@ -18,7 +18,8 @@ from pathlib import Path
 
 from scripts.benches.harness import Context, Measurement, report
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
 
 SUITES = {
     "ledger": ("ledger_append", "ledger_verify", "ledger_state", "ledger_start"),
@@ -28,6 +29,7 @@ SUITES = {
         "postgres_verify",
         "postgres_storage",
         "postgres_slow_disk",
+        "postgres_projections",
     ),
 }
 VERSIONS = {"postgres": ("psycopg", "eventsourcing", "umadb")}
@@ -69,7 +71,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args()
-    parts = SUITES[chosen.name]
+    parts = tuple(part for part in SUITES[chosen.name] if (HERE / f"{part}.py").exists())
     if chosen.part:
         parts = tuple(part for part in parts if part.removeprefix(f"{chosen.name}_") in chosen.part)
     place = chosen.folder or CHECKOUT / ".cache"  # not /tmp: it may be memory, which has no fsync
