@@ -461,9 +461,7 @@ def import_folder(
     return source.head().size
 
 
-def copy_rows(
-    source: ExportFolder, store: SqliteStore, *, progress: Progress | None = None
-) -> None:
+def copy_rows(source: ExportFolder, store: Store, *, progress: Progress | None = None) -> None:
     """Put the rows of a folder into an empty store. Only the last head that is written is the
     signed one.
     """

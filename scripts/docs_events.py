@@ -31,7 +31,7 @@ $ echo '{"type": "note.added/1", "stream": "note/release", "data": {"text": "go"
 
 Each event has a type: a stable name and, behind the slash, the version of its schema. `asof record` takes
 one event, or JSON lines as one batch, all or none. Beside `type` and `data` there may stand `stream` (where the data do
-not name it), `expected_version` and `effective_at`. What is kept, and what is refused: [spec/payload.md](spec/payload.md).
+not name it), `expected_version`, `effective_at` and `source`. What is kept, and what is refused: [spec/payload.md](spec/payload.md).
 
 | type of a field | what it takes |
 | --- | --- |

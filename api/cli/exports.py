@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from api.cli.command import command
+from api.cli.importing import import_file, refuse_options
 from api.cli.session import Session
 from api.cli.terminal import plain
 from api.cli.words import count_text
-from ledger.errors import MalformedError, NotFoundError
+from ledger.errors import MalformedError
 
 __all__ = ["register"]
 
@@ -61,7 +62,7 @@ def _register_import(app: typer.Typer) -> None:
         app,
         "import",
         examples=[
-            "asof import events.jsonl --actor service:backfill",
+            "zcat history.jsonl.gz | asof import - --skip-bad refused.jsonl",
             "asof import public/ --store sqlite:///copy.db --vkey acme.vkey",
         ],
         writes=True,
@@ -69,11 +70,35 @@ def _register_import(app: typer.Typer) -> None:
     def import_(
         session: Session,
         source: Annotated[
-            Path,
+            str,
             typer.Argument(
-                metavar="WHAT", help="A file of JSON lines, or the folder of an export."
+                metavar="WHAT",
+                show_default=False,
+                help="A file of JSON lines or CSV, - (the standard input), or an export's folder.",
             ),
         ],
+        format: Annotated[
+            str | None,
+            typer.Option(
+                "--format",
+                metavar="jsonl|csv",
+                show_default=False,
+                help="What the file is (default: csv for a name that ends so, else jsonl).",
+            ),
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Only check; write nothing.")
+        ] = False,
+        skip_bad: Annotated[
+            Path | None,
+            typer.Option(
+                "--skip-bad",
+                metavar="FILE",
+                show_default=False,
+                help="Record what is good, and write the refused lines there (the reasons to "
+                "FILE.reasons). Default: one bad line, and nothing is recorded.",
+            ),
+        ] = None,
         vkey: Annotated[
             str | None,
             typer.Option(
@@ -84,20 +109,23 @@ def _register_import(app: typer.Typer) -> None:
             ),
         ] = None,
     ) -> None:
-        """Take in many events from a file, or make a ledger's file out of an export.
+        """Take in history from elsewhere, or make a ledger's file out of an export.
 
-        A file is checked as a whole before anything is written, then recorded in batches; started
-        again after an interruption it goes on where it was. An export becomes a copy, entry for
-        entry, to read and to verify; it is verified before it appears.
+        Events keep their own times as effective_at; recorded_at is now. A file is checked as a
+        whole, then recorded in batches; the same command again, after an interruption or by
+        mistake, repeats nothing. docs/importing.md has the forms.
+
+        An export becomes a copy, entry for entry, to read and to verify; it is verified before it
+        appears.
         """
-        if source.is_dir():
-            _import_folder(session, source, vkey)
-        elif vkey is not None:
-            raise MalformedError("a file of events has no key", where="--vkey")
-        elif source.is_file():
-            _import_file(session, source)
-        else:
-            raise NotFoundError(f"there is no file and no folder {source}")
+        if Path(source).is_dir():
+            refuse_options("a folder", format=format, dry_run=dry_run, skip_bad=skip_bad)
+            _import_folder(session, Path(source), vkey)
+            return
+        refuse_options("a file of events", vkey=vkey)
+        if dry_run:
+            refuse_options("--dry-run", skip_bad=skip_bad)
+        import_file(session, source, form=format, dry_run=dry_run, skip_bad=skip_bad)
 
 
 def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
@@ -105,9 +133,15 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
     from api.verification import vkey_of
     from ledger.export import import_folder
     from ledger.keys import VKEY_FILE
-    from ledger.places import sqlite_path
+    from ledger.places import FilePlace, place_of
 
-    path = sqlite_path(session.settings.store)
+    place = place_of(session.settings.store)
+    if not isinstance(place, FilePlace):
+        raise MalformedError(
+            "an export becomes a file of its own: name a new one, such as sqlite:///copy.db",
+            where="--store",
+        )
+    path = place.path
     if vkey is None:
         session.say(f"the key was taken from {folder} itself: with --vkey you know whose it is")
     with session.progress("Importing") as tell:
@@ -124,23 +158,3 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
         lines=lambda ink: [f"{plain(str(path))} holds {count_text(entries, 'entry', 'entries')}"],
     )
     session.suggest("asof verify")
-
-
-def _import_file(session: Session, path: Path) -> None:
-    from api.importing import import_events
-
-    with session.progress("Importing") as tell:
-        done = import_events(
-            session.rooms.writer, path, actor=session.actor, now=session.now, progress=tell
-        )
-    answer = {
-        "entries": done.entries,
-        "repeated": done.repeated,
-        "first_index": done.first_index,
-        "tree_size": done.tree_size,
-    }
-    again = f" ({done.repeated:,} were there already)" if done.repeated else ""
-    session.output.answer(
-        answer,
-        lines=lambda ink: [f"recorded {count_text(done.entries, 'entry', 'entries')}{again}"],
-    )

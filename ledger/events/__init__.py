@@ -28,7 +28,7 @@ from ledger.events.door import (
     upcast,
 )
 from ledger.events.event import COMMON_FIELDS, Event, Part, Source, UnknownEvent
-from ledger.events.lines import parse_drafts
+from ledger.events.lines import MAX_LINE_BYTES, draft_of, parse_drafts, parse_line
 from ledger.events.markers import FreeText, Marker, Personal
 from ledger.events.marks import marked_fields
 from ledger.events.registry import REGISTRY, Registry
@@ -38,6 +38,7 @@ __all__ = [
     "COMMON_FIELDS",
     "EVENT_TYPES",
     "MAX_AHEAD",
+    "MAX_LINE_BYTES",
     "MAX_PAYLOAD_BYTES",
     "REGISTRY",
     "AssetRefParts",
@@ -52,11 +53,13 @@ __all__ = [
     "UnknownEvent",
     "Upcast",
     "draft",
+    "draft_of",
     "event_class",
     "format_asset_ref",
     "marked_fields",
     "parse_drafts",
     "parse_event",
+    "parse_line",
     "read_event",
     "split_asset_ref",
     "stream_of",

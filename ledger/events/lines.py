@@ -1,11 +1,11 @@
-"""What `asof record` reads: one event, or JSON lines as one batch.
+"""What `asof record` and `asof import` read: one event, or JSON lines.
 
 ::
 
     {"type": "note.added/1", "stream": "note/release", "data": {"text": "go"}}
 
-`expected_version` and `effective_at` may stand beside `data`; the latter becomes part of it. Blank
-lines do not count. One event may be spread over many lines.
+`expected_version`, `effective_at` and `source` may stand beside `data`; the latter two become part
+of it. Blank lines do not count. For `parse_drafts` one event may be spread over many lines.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from ledger.events.door import MAX_PAYLOAD_BYTES, draft
 from ledger.events.event import COMMON_FIELDS
 from ledger.events.registry import REGISTRY, Registry
 
-__all__ = ["parse_drafts"]
+__all__ = ["MAX_LINE_BYTES", "draft_of", "parse_drafts", "parse_line"]
 
-_MAX_LINE_BYTES: Final = (
-    4 * MAX_PAYLOAD_BYTES
-)  # escapes and spaces may make a text longer than its payload
-_MEMBERS: Final = frozenset({"type", "stream", "expected_version", "effective_at", "data"})
+MAX_LINE_BYTES: Final = 4 * MAX_PAYLOAD_BYTES
+"""Escapes and spaces may make a text longer than its payload."""
+
+_INTO_DATA: Final = ("effective_at", "source")
+_MEMBERS: Final = frozenset({"type", "stream", "expected_version", "data", *_INTO_DATA})
 
 
 def parse_drafts(
@@ -51,21 +52,26 @@ def parse_drafts(
     return drafts
 
 
-def _is_one_value(first_line: bytes, lines: bytes) -> bool:
-    """Whether these lines, more than one, are a single JSON text that is spread out."""
-    return not _is_json(first_line) and _is_json(lines)
+def parse_line(text: bytes, actor: str, now: int, *, registry: Registry = REGISTRY) -> Draft:
+    """The draft of one line, or MalformedError with the place in it.
 
-
-def _is_json(text: bytes) -> bool:
+    About 10 µs for a line of 500 bytes.
+    """
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        return _parse_draft(text, actor, now, registry)
+    except MalformedError as error:
+        if not error.where.startswith("line 1 "):
+            raise
+        raise _moved(error, error.where.removeprefix("line 1 ")) from None
 
 
-def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft:
-    envelope: dict[str, Any] = parse_json_object(text, max_bytes=_MAX_LINE_BYTES)
+def draft_of(
+    envelope: dict[str, Any], actor: str, now: int, *, registry: Registry = REGISTRY
+) -> Draft:
+    """The draft of what a line says, or MalformedError with a pointer into `envelope`.
+
+    For readers of other forms. `envelope["data"]` takes in what stands beside it.
+    """
     if not _MEMBERS.issuperset(envelope):
         raise _unknown_member(envelope)
     data = _data_of(envelope)
@@ -82,17 +88,35 @@ def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft
         raise _moved(error, _in_envelope(error.where, envelope)) from None
 
 
+def _is_one_value(first_line: bytes, lines: bytes) -> bool:
+    """Whether these lines, more than one, are a single JSON text that is spread out."""
+    return not _is_json(first_line) and _is_json(lines)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft:
+    envelope: dict[str, Any] = parse_json_object(text, max_bytes=MAX_LINE_BYTES)
+    return draft_of(envelope, actor, now, registry=registry)
+
+
 def _data_of(envelope: dict[str, Any]) -> dict[str, Any]:
-    """The event's data, with `effective_at` taken in."""
+    """The event's data, with what stands beside it taken in."""
     if "type" not in envelope:
         raise MalformedError('the member "type" is missing: such as "note.added/1"')
     data = envelope.get("data")
     if not isinstance(data, dict):
         raise MalformedError('the event\'s fields must be an object: "data": {…}', where="/data")
-    effective_at = envelope.get("effective_at")
-    if effective_at is not None:
-        if data.setdefault("effective_at", effective_at) != effective_at:
-            raise MalformedError('differs from the one in "data": give one', where="/effective_at")
+    for name in _INTO_DATA:
+        value = envelope.get(name)
+        if value is not None and data.setdefault(name, value) != value:
+            raise MalformedError('differs from the one in "data": give one', where=f"/{name}")
     return data
 
 
@@ -110,7 +134,8 @@ def _unknown_member(envelope: dict[str, Any]) -> MalformedError:
 
 def _in_envelope(where: str, envelope: dict[str, Any]) -> str:
     """The pointer into the whole text, for one into the data or the name of a member."""
-    if where == "/effective_at" and "effective_at" in envelope:
+    beside = where[1:].partition("/")[0]
+    if beside in _INTO_DATA and envelope.get(beside) is not None:
         return where
     if where == "actor":
         return where

@@ -1,4 +1,4 @@
-"""`./scripts/bench NAME [--json FILE] [--quick] [--folder DIR]`: measure, print, compare.
+"""`./scripts/bench NAME [--json FILE] [--plot FILE] [--quick]`: measure, print, compare.
 
 NAME is one of the suites below. The exit code is 0 when every goal is met, 1 when one is missed.
 """
@@ -13,15 +13,27 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from scripts.benches.harness import Context, Measurement, report
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
 
 SUITES = {
     "ledger": ("ledger_append", "ledger_verify", "ledger_state", "ledger_start"),
+    "postgres": (
+        "postgres_appends",
+        "postgres_import",
+        "postgres_verify",
+        "postgres_storage",
+        "postgres_slow_disk",
+        "postgres_projections",
+    ),
 }
+VERSIONS = {"postgres": ("psycopg", "eventsourcing", "umadb")}
+"""Distributions whose versions belong to what a suite measured."""
 
 
 def _rows(context: Context, parts: tuple[str, ...]) -> Iterator[Measurement]:
@@ -52,20 +64,28 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(SUITES), help="which suite")
     parser.add_argument("--part", action="append", help="only this part of the suite (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them there: .svg or .png")
     parser.add_argument("--folder", type=Path, help="measure on the disk of this folder")
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the size: is it running at all?"
     )
     parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args()
-    parts = SUITES[chosen.name]
+    parts = tuple(part for part in SUITES[chosen.name] if (HERE / f"{part}.py").exists())
     if chosen.part:
         parts = tuple(part for part in parts if part.removeprefix(f"{chosen.name}_") in chosen.part)
     place = chosen.folder or CHECKOUT / ".cache"  # not /tmp: it may be memory, which has no fsync
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix="asof-bench-") as folder:
         context = Context(folder=Path(folder), seed=chosen.seed, quick=chosen.quick)
-        met = report(chosen.name, context, _rows(context, parts), json_file=chosen.json)
+        met = report(
+            chosen.name,
+            context,
+            _rows(context, parts),
+            versions={name: version(name) for name in VERSIONS.get(chosen.name, ())},
+            json_file=chosen.json,
+            plot_file=chosen.plot,
+        )
     return 0 if met else 1
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +25,10 @@ __all__ = ["Context", "Measurement", "fsync_latency_ms", "machine", "median_of",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One figure; `value` should reach the `goal`, or stay below it if `at_most`."""
+    """One figure; `value` should reach the `goal`, or stay below it if `at_most`.
+
+    `who` was measured; figures of one `chart` are drawn side by side.
+    """
 
     name: str
     value: float
@@ -34,6 +37,8 @@ class Measurement:
     at_most: bool = False
     peer: str | None = None
     ratio: float | None = None
+    who: str = "asof"
+    chart: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -101,10 +106,16 @@ def _commit() -> str:
 
 
 def report(
-    name: str, context: Context, rows: Iterable[Measurement], *, json_file: Path | None = None
+    name: str,
+    context: Context,
+    rows: Iterable[Measurement],
+    *,
+    versions: Mapping[str, str] | None = None,
+    json_file: Path | None = None,
+    plot_file: Path | None = None,
 ) -> bool:
-    """Print each row as it is measured, write the JSON; True where every goal is met."""
-    facts = machine()
+    """Print each row as it is measured, write the JSON, draw it; True where every goal is met."""
+    facts = machine() | dict(versions or {})
     fsync_ms = fsync_latency_ms(context.folder)
     print(f"asof bench {name} · commit {_commit()} · seed {context.seed}")
     print(" · ".join(f"{key} {value}" for key, value in facts.items()))
@@ -124,6 +135,10 @@ def report(
             "rows": [asdict(row) | {"met": row.met} for row in done],
         }
         json_file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        from scripts.benches.plot import draw
+
+        draw(done, plot_file, f"asof bench {name} · {facts['cpu']} · fsync {fsync_ms:.2f} ms")
     missed = [row.name for row in done if row.met is False]
     print(
         f"\n{len(done)} figures, {len(missed)} below their goal"

@@ -34,8 +34,9 @@ if __name__ == "__main__":
     begun = time.perf_counter()
     report = verify_url(url, vkey=vkey, workers=workers)
     seconds = time.perf_counter() - begun
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
+    with open("/proc/self/status") as status:  # getrusage counts what the parent had before exec
+        own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    peak = max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
     print(json.dumps([report.result, report.entries, seconds, peak]))
 """
 

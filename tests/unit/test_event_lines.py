@@ -9,7 +9,7 @@ import pytest
 
 from ledger.canonical import parse_time
 from ledger.errors import MalformedError, UnknownEventError
-from ledger.events import parse_drafts
+from ledger.events import draft_of, parse_drafts, parse_line
 
 NOW = parse_time("2026-11-21T05:00:00.000000Z")
 
@@ -42,6 +42,38 @@ def test_effective_at_becomes_part_of_the_data_as_it_is_spelled(at: str) -> None
     both = line(effective_at=at, data={"text": "go", "effective_at": at})
     assert [beside] == [inside] == parse_drafts(both, "user:7", NOW)
     assert at.encode() in beside.payload
+
+
+def test_a_source_beside_the_data_becomes_part_of_it() -> None:
+    source = {"system": "jira", "ref": "ML-17"}
+    (beside,) = parse_drafts(line(source=source), "user:7", NOW)
+    (inside,) = parse_drafts(line(data={"text": "go", "source": source}), "user:7", NOW)
+    assert beside == inside
+    assert b'"source":{"ref":"ML-17","system":"jira"}' in beside.payload
+
+
+def test_one_line_is_what_a_batch_of_one_is() -> None:
+    text = line(expected_version=3)
+    assert [parse_line(text + b"\r\n", "user:7", NOW)] == parse_drafts(text, "user:7", NOW)
+    assert parse_line(text, "user:7", NOW) == draft_of(json.loads(text), "user:7", NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        (b'{"type":}', "column 9", "not JSON"),
+        (line(data={"text": 7}), "/data/text", "must be a string"),
+        (line(source={"system": "a b"}), "/source/system", "must be a word"),
+        (line(source={"system": "a"}, data={"text": "x", "source": {"system": "b"}}), "/source",
+         "give one"),
+        (line(data={"text": "x", "source": {"system": "a b"}}), "/data/source/system", "a word"),
+        (line() + b"\n" + line(), "line 2 column 1", "not JSON"),
+    ],
+)  # fmt: skip
+def test_errors_of_one_line_name_the_place_in_it(text: bytes, where: str, words: str) -> None:
+    with pytest.raises(MalformedError, match=words) as caught:
+        parse_line(text, "user:7", NOW)
+    assert caught.value.where == where
 
 
 def test_a_null_beside_the_data_is_none() -> None:
