@@ -29,7 +29,7 @@ __all__ = ["RANGE", "RangeResult", "check_range"]
 RANGE: Final = 1 << 15
 """Entries in one piece of work: a multiple of 256, large enough that handing it out is cheap."""
 
-BATCH: Final = 2048
+BATCH: Final = TILE_WIDTH
 
 COMMITMENTS: Final = "2 commitments"
 ENTRIES: Final = "3 entries"
