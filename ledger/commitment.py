@@ -16,17 +16,23 @@ from typing import Final
 
 from ledger.errors import MalformedError, TamperError
 
-__all__ = ["COMMITMENT_PREFIX", "SALT_SIZE", "check_commitment", "commit"]
+__all__ = ["COMMITMENT_PREFIX", "SALT_SIZE", "begin_commitment", "check_commitment", "commit"]
 
 COMMITMENT_PREFIX: Final = b"asof/payload/v1\n"
 SALT_SIZE: Final = 16
+
+begin_commitment = sha256(COMMITMENT_PREFIX).copy
+"""Called without arguments: a commitment's hash, prefix taken in, salt and payload to come."""
 
 
 def commit(salt: bytes, payload: bytes) -> bytes:
     """The 32 bytes that stand for `payload` in its entry."""
     if len(salt) != SALT_SIZE:
         raise MalformedError(f"a salt has {SALT_SIZE} bytes, this one {len(salt)}")
-    return sha256(COMMITMENT_PREFIX + salt + payload).digest()
+    promise = begin_commitment()
+    promise.update(salt)
+    promise.update(payload)
+    return promise.digest()
 
 
 def check_commitment(commitment: bytes, salt: bytes, payload: bytes) -> None:

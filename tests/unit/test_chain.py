@@ -240,6 +240,28 @@ def test_a_row_of_which_nothing_is_left() -> None:
     assert checked.leaf_hashes[10] == EMPTY_ROOT
 
 
+@pytest.mark.parametrize(
+    ("salt", "payload", "kind"),
+    [
+        (lambda s, p: s, lambda s, p: p.decode(), "entry"),
+        (lambda s, p: s + p[:1], lambda s, p: p[1:], "payload"),
+        (lambda s, p: s[:-1], lambda s, p: s[-1:] + p, "payload"),
+        (lambda s, p: b"", lambda s, p: s + p, "payload"),
+        (lambda s, p: s + p, lambda s, p: None, "payload"),
+        (lambda s, p: None, lambda s, p: s + p, "payload"),
+    ],
+    ids=["text", "longer salt", "shorter salt", "no salt", "payload in salt", "salt in payload"],
+)
+def test_the_same_bytes_in_another_shape(
+    salt: Callable[[bytes, bytes], Any], payload: Callable[[bytes, bytes], Any], kind: str
+) -> None:
+    """What is hashed is salt and payload one after the other: the hash alone would see nothing."""
+    rows: list[Any] = golden_rows()[:20]
+    kept = (rows[10][SALT], rows[10][PAYLOAD])
+    rows[10] = (*rows[10][:SALT], salt(*kept), payload(*kept), rows[10][LEAF])
+    assert [(found.kind, found.index) for found in check(rows)] == [(kind, 10)]
+
+
 @pytest.mark.parametrize("version", [0, -1])
 def test_no_entry_has_version_zero(version: int) -> None:
     event = Prepared("a", "s", "t", version, commit(bytes(16), b"{}"))

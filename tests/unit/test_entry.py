@@ -10,7 +10,7 @@ import pytest
 
 from ledger.canonical import format_time
 from ledger.commitment import check_commitment, commit
-from ledger.entry import Entry, EntryFormatter, _Names, format_entry, parse_entry
+from ledger.entry import Entry, EntryFormatter, _Pieces, format_entry, parse_entry
 from ledger.errors import MalformedError, TamperError
 from tests.support.golden import golden
 
@@ -97,8 +97,8 @@ def test_text_survives_unchanged() -> None:
 
 
 def test_the_names_kept_are_bounded() -> None:
-    names = _Names("actor")
-    for i in range(_Names.LIMIT + 1):
+    names = _Pieces("actor")
+    for i in range(_Pieces.LIMIT + 1):
         assert names[f"name-{i}"] == f"name-{i}"
     assert len(names) == 1
 
