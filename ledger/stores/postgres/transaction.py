@@ -137,9 +137,8 @@ class PostgresTransaction:
             raise ConflictError("the new head does not follow the old one")
         if not rows or [row[0] for row in rows] != list(range(before.size, head.size)):
             raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
-        held = self.tracked([one.name for one in tracked]) if tracked else {}
-        for one in tracked:
-            check_grows(one, held.get(one.name))
+        for one in tracked:  # those that were not foreseen are for the database to refuse
+            check_grows(one, self._followers.get(one.name))
         step = _step_values(self._ledger, before, head, tiles, keys, tracked)
         self._written = (step, rows)
 
@@ -245,6 +244,7 @@ class PostgresTransaction:
     def _send(self, rows: Sequence[Row]) -> None:
         """Rows by COPY, which is begun with the first."""
         if self._copy is None:
+            self._ask()
             if not self._locked:
                 self._lock_as_trusted()
             cursor = self._copying.enter_context(self._connection.cursor())
