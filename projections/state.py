@@ -29,7 +29,6 @@ from projections.html import html_table
 
 if TYPE_CHECKING:
     from ledger.reader import Basis, Reader
-    from ledger.store import Row
     from projections.at import Moment, Position
     from projections.index import Index
 
@@ -254,10 +253,9 @@ def state_at(reader: Reader, index: Index, pipeline: str, stage: str, where: Pos
 
 def _found(reader: Reader, index: Index, question: Question, known: int) -> Facts:
     """The facts in the entries that the index names; other entries could not change any of them."""
-    entries = index.changes(question, known) + index.unfinished(question, known)
-    facts = folded(question, _rows(reader, entries), wanted=())
+    facts = folded(question, reader.rows_at(index.deciding(question, known)), wanted=())
     refs = bound_refs(facts)
-    records = folded(question, _rows(reader, index.records(refs, known)), wanted=refs)
+    records = folded(question, reader.rows_at(index.records(refs, known)), wanted=refs)
     return _with_causes(reader, merged(facts, records), known)
 
 
@@ -283,10 +281,6 @@ def unknown_pipeline(
     )
 
 
-def _rows(reader: Reader, indexes: Collection[int]) -> list[Row]:
-    return [row for index in indexes for row in reader.rows(index, index + 1)]
-
-
 def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
     """The facts, and those approvals that bindings name among their causes."""
     causes = {
@@ -296,7 +290,7 @@ def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
         for cause in _causes(fact)
         if cause < known
     }
-    for row in _rows(reader, sorted(causes)):
+    for row in reader.rows_at(sorted(causes)):
         facts = merged(facts, approval_at(row))
     return facts
 
