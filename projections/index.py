@@ -473,7 +473,9 @@ class Index:
         """What a version was made from: as its record says (run is ""), and as the runs that made
         it say.
         """
-        return self._edges("parents", {"near": 1, "far": 0}, ref=ref, at=at, known=known, page=limit)
+        return self._edges(
+            "parents", {"near": 1, "far": 0}, ref=ref, at=at, known=known, page=limit
+        )
 
     def children(self, ref: str, *, at: int, known: int, limit: int) -> list[RunEdge]:
         """What was made from a version."""

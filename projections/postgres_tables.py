@@ -23,7 +23,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
-from ledger.errors import AsofError, StoreError, UnreachableError
+from ledger.errors import StoreError, UnreachableError
 from projections.tables import (
     TABLES,
     Ask,
@@ -41,8 +41,11 @@ DIALECT: Final = "postgres"
 SHARED: Final = 0
 """The build that all ledgers share which were never rebuilt."""
 
-COPIED: Final = ("change", "known", "use", "parent", "run_asset", "end", "span", "name")
-"""What a load copies; the rest needs ON CONFLICT, or is little."""
+COPIED: Final = frozenset(
+    f"add_{table}"
+    for table in ("name", "change", "known", "use", "span", "end", "parent", "run_asset")
+)
+"""What a load copies; the rest is little, or is there already."""
 
 Connection = psycopg.Connection[Any]
 
@@ -93,9 +96,9 @@ class PostgresTables:
                 self._connection.execute(_text("act_as_projector"))
             if not self._scalar("is_there"):
                 self._make_schema()
-            if not any(build.live for build in self._all_builds()):
-                with self._connection.transaction():
-                    self._add_build(SHARED, live=True)
+            self._sql = of_build(DIALECT, SHARED)
+            if not any(build.live for build in self.builds()):
+                self._add_build(SHARED, live=True)
 
     def _make_schema(self) -> None:
         """Whoever comes second waits for the first, and finds everything there."""
@@ -121,7 +124,8 @@ class PostgresTables:
         if self._build is not None:
             yield self._build
             return
-        with self._transaction("share", "builds") as build:
+        found = "live_build" if self._fixed is None else "own_build"
+        with self._transaction("share", found) as build:
             yield build
 
     @contextmanager
@@ -132,18 +136,29 @@ class PostgresTables:
 
     @contextmanager
     def _transaction(self, *first: str) -> Iterator[Build]:
-        with _translated(self.name), self._connection.transaction():
+        """One transaction, sent in a pipeline: what is only written is not waited for. A load is
+        not, because it copies.
+        """
+        connection = self._connection
+        with _translated(self.name):
             try:
-                self._build = self._found(self._pipelined([(name, {}) for name in first])[-1])
-                self._sql = of_build(DIALECT, self._build.number)
-                yield self._build
+                with connection.pipeline() if self._fixed is None else nullcontext():
+                    connection.execute("BEGIN")
+                    self._sql = of_build(DIALECT, self._fixed or SHARED)
+                    self._build = self._found(self._sent([(name, {}) for name in first])[-1])
+                    self._sql = of_build(DIALECT, self._build.number)
+                    yield self._build
+                    connection.execute("COMMIT")
+            except BaseException:
+                if not connection.closed:
+                    connection.rollback()
+                raise
             finally:
                 self._build = None
 
     def _found(self, rows: list[tuple[Any, ...]]) -> Build:
-        for build in map(Build._make, rows):
-            if build.number == self._fixed or (build.live and self._fixed is None):
-                return build
+        if rows:
+            return Build(*rows[0])
         which = "the live build" if self._fixed is None else f"build {self._fixed}"
         raise MovedError(f"{which} of the index {self.name} was switched or dropped: ask again")
 
@@ -151,16 +166,145 @@ class PostgresTables:
 
     def ask(self, *questions: Ask) -> list[list[tuple[Any, ...]]]:
         with self.reading():
-            return self._pipelined(questions)
+            return self._sent(questions)
 
-    def _pipelined(self, questions: Sequence[Ask]) -> list[list[tuple[Any, ...]]]:
+    def _sent(self, questions: Sequence[Ask]) -> list[list[tuple[Any, ...]]]:
         """Send all, then read all: one round trip."""
-        alone = len(questions) == 1
-        with nullcontext() if alone else self._connection.pipeline():
-            cursors = [
-                self._connection.execute(
-                    self._text(name).encode(), {"ledger": self._ledger, **values}
-                )
-                for name, values in questions
-            ]
+        with self._connection.pipeline() if len(questions) > 1 else nullcontext():
+            cursors = [self._run(name, **values) for name, values in questions]
             return [cursor.fetchall() for cursor in cursors]
+
+    def _run(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
+        text = self._sql[statement].encode()
+        return self._connection.execute(text, {"ledger": self._ledger, **values})
+
+    def add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        if self._fixed is not None and statement in COPIED:
+            self._copy(statement, rows)
+            return
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        self._connection.execute(self._sql[statement].encode(), (self._ledger, *columns))
+
+    def _copy(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The same columns of the same table as the statement names, without the statement."""
+        target = self._sql[statement].removeprefix("INSERT INTO").partition("SELECT")[0]
+        types = ["int4", *("text" if isinstance(one, str) else "int8" for one in rows[0])]
+        with self._connection.cursor().copy(
+            f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()
+        ) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row((self._ledger, *row))
+
+    def advance(self, size: int, leaf_hash: bytes) -> None:
+        before = 0 if self._build is None else self._build.size
+        self._run("forget_dead_letters", size=before)
+        self._run("advance", size=size, leaf_hash=leaf_hash)
+
+    # --- builds --------------------------------------------------------------------------------
+
+    def builds(self) -> list[Build]:
+        with _translated(self.name):
+            return [Build(*row) for row in self._sent([("builds", {})])[0]]
+
+    def begin_build(self) -> PostgresTables:
+        with self._changing():
+            self._drop_builds(keep_live=True)
+            (number,) = self._run("next_build").fetchone() or (SHARED,)
+            self._make_tables(number, "build")
+            self._add_build(number, live=False)
+        return PostgresTables(self._connection, self.name, self._origin, self._ledger, number)
+
+    def finish_load(self) -> None:
+        """Make the keys that only questions need, and tell the planner what is there."""
+        if self._fixed is None:
+            return
+        with _translated(self.name):
+            self._make_tables(self._fixed, "loaded")
+            for table in TABLES:
+                self._run_on(table, self._fixed, "analyze")
+
+    def digests(self, build: int) -> dict[str, str]:
+        rows = {table: self._run_on(table, build, "digest") for table in TABLES}
+        return {table: str(cursor.fetchall()[0][0]) for table, cursor in rows.items()}
+
+    def go_live(self, build: int) -> None:
+        self._run("retire")
+        self._run_of(build, "go_live")
+
+    def drop_retired(self) -> None:
+        with self._changing():
+            self._drop_builds(keep_live=True)
+
+    def drop(self) -> None:
+        with self._changing():
+            self._drop_builds(keep_live=False)
+            self._add_build(SHARED, live=True)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone with this ledger's builds: no reader is left that could miss a table."""
+        with _translated(self.name), self._connection.transaction():
+            self._sql = of_build(DIALECT, SHARED)
+            self._run("lock_schema")
+            self._run("exclude")
+            yield
+
+    def _drop_builds(self, *, keep_live: bool) -> None:
+        for build in self.builds():
+            if keep_live and build.live:
+                continue
+            for table in TABLES:
+                how = "forget_rows" if build.number == SHARED else "drop_table"
+                self._run_on(table, build.number, how)
+            self._run_of(build.number, "forget_build")
+
+    def _add_build(self, number: int, *, live: bool) -> None:
+        self._run_of(number, "add_build", origin=self._origin, live=live)
+
+    def _run_of(self, build: int, statement: str, **values: Any) -> None:
+        text = of_build(DIALECT, build)[statement].encode()
+        self._connection.execute(text, {"ledger": self._ledger, **values})
+
+    def _run_on(self, table: str, build: int, statement: str) -> psycopg.Cursor[Any]:
+        text = of_build(DIALECT, build)[statement].replace("{table}", table)
+        values = {"ledger": self._ledger} if "%(ledger)s" in text else None
+        return self._connection.execute(text.encode(), values)
+
+    def _scalar(self, statement: str) -> Any:
+        return (self._connection.execute(_text(statement)).fetchone() or (None,))[0]
+
+
+def _text(statement: str) -> bytes:
+    return load_statements(DIALECT)[statement].encode()
+
+
+@contextmanager
+def _translated(place: str) -> Iterator[None]:
+    """Let no exception of the driver out of the block."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise UnfitRowError(f"the index {place} cannot hold it: {_words(error)}") from error
+    except psycopg.OperationalError as error:
+        raise UnreachableError(f"the index {place} does not answer: {_words(error)}") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"the index {place}: {_words(error)}; to index, log in as a member of asof_projector"
+        ) from error
+    except psycopg.Error as error:
+        raise StoreError(f"the index {place} cannot be used: {_words(error)}") from error
+
+
+def _words(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
+
+
+def _shown(url: str) -> str:
+    """The URL for messages: never a password."""
+    said = psycopg.conninfo.conninfo_to_dict(url)
+    user = f"{said['user']}@" if said.get("user") else ""
+    port = f":{said['port']}" if said.get("port") else ""
+    return f"postgresql://{user}{said.get('host') or 'localhost'}{port}/{said.get('dbname') or ''}"
