@@ -67,8 +67,9 @@ Progress = Callable[[int, int], None]
 Notice = Callable[[str], None]
 
 OnUnfit = Literal["dead-letter", "pause", "stop"]
-"""What happens to an entry that cannot be indexed: it is put aside with the reason; the index stands
-before it, and says so, until it can be applied; or the work is given up, as a rebuild does."""
+"""What happens to an entry that cannot be indexed: it is put aside with the reason; the index
+stands before it, and says so, until it can be applied; or the work is given up, as a rebuild does.
+"""
 
 
 class PausedError(StoreError):
@@ -247,14 +248,15 @@ class Index:
                 size = self._checked_size(build, target)
                 if size != rows[0].index:
                     return size
-                self._held.hold_for(build.number, size)
+                self._held = self._held.for_build(build)
                 write(self._tables, traces, self._held)
-                self._tables.advance(rows[-1].index + 1, rows[-1].leaf_hash)
+                last = rows[-1]
+                self._tables.advance(last.index + 1, last.leaf_hash)
         except BaseException:
             self._held = Remembered()  # it speaks of rows that were undone
             raise
-        self._held.size = rows[-1].index + 1
-        return self._held.size
+        self._held.build = build._replace(size=last.index + 1, leaf_hash=last.leaf_hash)
+        return last.index + 1
 
     def _put_aside(self, row: Row, reason: str) -> int:
         """Make a dead letter of an entry; go on after it, or stand before it."""

@@ -1,8 +1,8 @@
 """How entries become rows of the index: a batch at a time, in order, inside a transaction.
 
-Each entry is read once and leaves traces: which lane it changes, what it begins or ends, which asset
-versions it names. The rules are those of `fold`, asked the other way round: not "does this entry
-count for my question?" but "for which questions could it count?".
+Each entry is read once and leaves traces: which lane it changes, what it begins or ends, which
+asset versions it names. The rules are those of `fold`, asked the other way round: not "does this
+entry count for my question?" but "for which questions could it count?".
 
 It is done in two steps, so that a batch of thousands costs a handful of statements and not
 thousands:
@@ -38,7 +38,7 @@ from projections.facts import (
 
 if TYPE_CHECKING:
     from ledger.store import Row
-    from projections.tables import Tables
+    from projections.tables import Build, Tables
 
 __all__ = [
     "OPEN",
@@ -199,36 +199,31 @@ class Traces:
 
 
 class Remembered:
-    """What was looked up in a build of a size, for the batch that follows.
+    """What was looked up in a build, for the batch that follows.
 
-    It holds while nobody else has written: `for_size` says whether it does. Names and lanes never
-    change; the greatest ids and changes do. Memory is bounded: what is too much is forgotten whole.
+    It holds while the build is exactly as we left it; where anybody else has written, dropped or
+    switched, it is made anew. Memory is bounded: what is too much is forgotten whole.
     """
 
-    def __init__(self) -> None:
-        self.build = -1
-        self.size = -1
+    def __init__(self, build: Build | None = None) -> None:
+        self.build = build
         self.names: dict[str, int] = {}
         self.lanes: dict[Lane, int] = {}
         self.audiences: set[int] = set()
         self.tops: dict[int, tuple[int, int]] = {}
         self.last_ids: tuple[int, int] | None = None
 
-    def hold_for(self, build: int, size: int) -> None:
-        """Forget what does not hold for this build at this size."""
+    def for_build(self, build: Build) -> Remembered:
+        """This, or a new one where this does not hold for the build as it is now."""
         if build != self.build:
-            self.__init__()  # type: ignore[misc]  # as if nothing had ever been looked up
-        elif size != self.size:
-            self.tops.clear()
-            self.audiences.clear()
-            self.last_ids = None
-        self.build, self.size = build, size
+            return Remembered(build)
         if len(self.names) > MOST_REMEMBERED:
             self.names.clear()
         if len(self.lanes) > MOST_REMEMBERED:
             self.lanes.clear()
             self.audiences.clear()
             self.tops.clear()
+        return self
 
 
 def write(tables: Tables, traces: Traces, held: Remembered) -> None:

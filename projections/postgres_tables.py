@@ -2,13 +2,14 @@
 
 ::
 
-    with closing(PostgresTables.open("postgresql://asof_app@localhost/audit", origin, ledger=7)) as tables:
-        Index(tables, reader).catch_up()
+    tables = PostgresTables.open("postgresql://asof_app@localhost/audit", origin)
+    with closing(Index(tables, reader)) as index:
+        index.catch_up()
 
-Any number of processes may write and ask. Who writes holds the build's row, so that batches come one
-after the other; who asks holds a shared lock of the ledger, which whoever drops a build must have
-alone: a table never goes away under a question. Each statement sees one moment, and each question is
-one statement, so nothing more is needed (docs/adr/0072).
+Any number of processes may write and ask. Who writes holds the build's row, so that batches come
+one after the other; who asks holds a shared lock of the ledger, which whoever drops a build must
+have alone: a table never goes away under a question. Each statement sees one moment, and each
+question is one statement, so nothing more is needed (docs/adr/0072).
 
 Questions and writes go in pipelines: a batch of any size costs half a dozen round trips, a state
 three.
@@ -23,7 +24,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
-from ledger.errors import StoreError, UnreachableError
+from ledger.errors import NotFoundError, StoreError
+from ledger.stores.postgres.binary import Encoded, int8_array, text_array
+from ledger.stores.postgres.connecting import connect, register, shown
+from ledger.stores.postgres.errors import explained
 from projections.tables import (
     TABLES,
     Ask,
@@ -70,14 +74,19 @@ class PostgresTables:
         self._build: Build | None = None
 
     @classmethod
-    def open(cls, url: str, origin: str, ledger: int) -> PostgresTables:
-        """Connect; make the schema's tables where they are missing, and an empty build for this
-        ledger. Raises: StoreError.
+    def open(cls, url: str, origin: str, ledger: int | None = None) -> PostgresTables:
+        """Connect; make the tables where they are missing, and an empty build for this ledger.
+
+        `ledger` is the ledger's number in this database, looked up by its origin where it is not
+        given. Raises: NotFoundError, UnreachableError, StoreError.
         """
-        name = _shown(url)
-        with _translated(name):
-            connection = psycopg.connect(url, autocommit=True)
-        tables = cls(connection, name, origin, ledger)
+        connection = connect(url, "writer")
+        try:
+            number = _number_of(connection, origin, shown(url)) if ledger is None else ledger
+        except BaseException:
+            connection.close()
+            raise
+        tables = cls(connection, shown(url), origin, number)
         try:
             tables._prepare()
         except BaseException:
@@ -90,6 +99,7 @@ class PostgresTables:
             self._connection.close()
 
     def _prepare(self) -> None:
+        register(self._connection)
         self._connection.adapters.register_dumper(int, Int8BinaryDumper)
         with _translated(self.name):
             if self._scalar("projector"):
@@ -175,8 +185,9 @@ class PostgresTables:
             return [cursor.fetchall() for cursor in cursors]
 
     def _run(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
+        bound = {name: _bound(value) for name, value in values.items()}
         text = self._sql[statement].encode()
-        return self._connection.execute(text, {"ledger": self._ledger, **values})
+        return self._connection.execute(text, {"ledger": self._ledger, **bound}, binary=True)
 
     def add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if not rows:
@@ -184,7 +195,7 @@ class PostgresTables:
         if self._fixed is not None and statement in COPIED:
             self._copy(statement, rows)
             return
-        columns = [list(column) for column in zip(*rows, strict=True)]
+        columns = [_column(column) for column in zip(*rows, strict=True)]
         self._connection.execute(self._sql[statement].encode(), (self._ledger, *columns))
 
     def _copy(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -221,12 +232,14 @@ class PostgresTables:
         """Make the keys that only questions need, and tell the planner what is there."""
         if self._fixed is None:
             return
-        with _translated(self.name):
+        with _translated(self.name), self._connection.transaction():
+            self._run("patience")
             self._make_tables(self._fixed, "loaded")
             for table in TABLES:
                 self._run_on(table, self._fixed, "analyze")
 
     def digests(self, build: int) -> dict[str, str]:
+        self._run("patience")
         rows = {table: self._run_on(table, build, "digest") for table in TABLES}
         return {table: str(cursor.fetchall()[0][0]) for table, cursor in rows.items()}
 
@@ -248,6 +261,7 @@ class PostgresTables:
         """Alone with this ledger's builds: no reader is left that could miss a table."""
         with _translated(self.name), self._connection.transaction():
             self._sql = of_build(DIALECT, SHARED)
+            self._run("patience")
             self._run("lock_schema")
             self._run("exclude")
             yield
@@ -277,6 +291,26 @@ class PostgresTables:
         return (self._connection.execute(_text(statement)).fetchone() or (None,))[0]
 
 
+def _bound(value: Any) -> Any:
+    """A list as an array. Text that PostgreSQL cannot hold is in no table: it is not asked for."""
+    if not isinstance(value, list):
+        return value
+    return _column([one for one in value if not (isinstance(one, str) and "\0" in one)])
+
+
+def _column(values: Sequence[Any]) -> Encoded:
+    """Values of one column as an array. Of an empty one the type does not matter."""
+    return text_array(values) if values and isinstance(values[0], str) else int8_array(values)
+
+
+def _number_of(connection: Connection, origin: str, place: str) -> int:
+    with _translated(place):
+        found = connection.execute(_text("ledger_number"), (origin,)).fetchone()
+    if found is None:
+        raise NotFoundError(f"{place} holds no ledger {origin!r}: nothing can be indexed")
+    return int(found[0])
+
+
 def _text(statement: str) -> bytes:
     return load_statements(DIALECT)[statement].encode()
 
@@ -287,24 +321,11 @@ def _translated(place: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise UnfitRowError(f"the index {place} cannot hold it: {_words(error)}") from error
-    except psycopg.OperationalError as error:
-        raise UnreachableError(f"the index {place} does not answer: {_words(error)}") from error
+        raise UnfitRowError(f"the index cannot hold what it leaves: {error}") from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"the index {place}: {_words(error)}; to index, log in as a member of asof_projector"
+            f"the index in {place} may not be written by this login ({error}): `asof migrate "
+            "--login NAME` makes one that is a member of asof_projector"
         ) from error
     except psycopg.Error as error:
-        raise StoreError(f"the index {place} cannot be used: {_words(error)}") from error
-
-
-def _words(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
-
-
-def _shown(url: str) -> str:
-    """The URL for messages: never a password."""
-    said = psycopg.conninfo.conninfo_to_dict(url)
-    user = f"{said['user']}@" if said.get("user") else ""
-    port = f":{said['port']}" if said.get("port") else ""
-    return f"postgresql://{user}{said.get('host') or 'localhost'}{port}/{said.get('dbname') or ''}"
+        raise explained(error, f"the index in {place}") from error

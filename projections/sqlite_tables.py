@@ -145,7 +145,10 @@ class SqliteTables:
 
     def _all_builds(self) -> list[Build]:
         found = self._connection.execute(load_statements(DIALECT)["builds"])
-        return [Build(*row[:4], live=bool(row[4])) for row in found]
+        return [
+            Build(number, origin, size, leaf, bool(live))
+            for number, origin, size, leaf, live in found
+        ]
 
     def begin_build(self) -> SqliteTables:
         """The load is written to the same file, a batch in a transaction, as the live build is."""

@@ -19,8 +19,8 @@ the statements, which lie by name in `sql/<dialect>/queries.sql` and take the sa
   build meanwhile.
 * **Stillness.** Inside `reading` the build stays the same and its tables stay there; each `ask` is
   answered from one moment.
-* **Failure.** `UnfitRowError`: the values cannot be rows, whoever tries. `MovedError`: the build was
-  given up for another. Else `StoreError`; never an exception of the driver.
+* **Failure.** `UnfitRowError`: the values cannot be rows, whoever tries. `MovedError`: the build
+  was given up for another. Else `StoreError`; never an exception of the driver.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ replaced: what was being read is read again, what was being written is told
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, Final, LiteralString
@@ -197,6 +197,10 @@ class PostgresStore:
 
     def _rows(self, start: int, stop: int) -> list[Row]:
         return list(map(as_row, self._ask("rows", max(start, 0), min(stop, INT8), ROWS_A_PIECE)))
+
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        wanted = sorted({index for index in indexes if 0 <= index <= INT8})
+        return list(map(as_row, self._ask("rows_at", wanted)))
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return self._ask("rows", start, stop, stop - start)

@@ -2,7 +2,10 @@
 -- %(known)s the number of entries known, {build} is the build that is asked. All integers are sent as bigint.
 
 -- name: is_there
-SELECT to_regclass('asof_projections.build_2') IS NOT NULL, to_regnamespace('asof_projections') IS NOT NULL;
+-- Read from the catalog's tables, as another process has just left them: to_regclass() would answer from memory.
+SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'build_2' AND relnamespace IN (
+           SELECT oid FROM pg_namespace WHERE nspname = 'asof_projections')),
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = 'asof_projections');
 
 -- name: projector
 -- Whether this session may act as the role that owns the tables; where there is no such role, nobody needs it.
@@ -11,6 +14,13 @@ SELECT EXISTS (
 
 -- name: act_as_projector
 SET ROLE asof_projector;
+
+-- name: ledger_number
+SELECT id FROM asof.ledger WHERE origin = %s;
+
+-- name: patience
+-- For what takes as long as a table is: until the transaction ends.
+SET LOCAL statement_timeout = 0;
 
 -- name: make_schema
 CREATE SCHEMA asof_projections;
@@ -76,8 +86,8 @@ DROP TABLE IF EXISTS asof_projections.{table}_2_{build};
 ANALYZE asof_projections.{table}_2_{build};
 
 -- name: digest
--- The number of rows and the sum of their hashes: the same for any order.
-SELECT count(*) || '/' || coalesce(sum(hashtextextended(t::text, 0)), 0)
+-- The number of rows and the sum of their hashes, without the ledger, which comes first: the same for any order.
+SELECT count(*) || '/' || coalesce(sum(hashtextextended(substr(t::text, strpos(t::text, ',')), 0)), 0)
 FROM asof_projections.{table}_2_{build} t WHERE ledger = %(ledger)s;
 
 -- name: knows_scope

@@ -90,6 +90,10 @@ SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE l
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM asof.entry WHERE ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
 
+-- name: rows_at
+SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry WHERE ledger = %s AND idx = ANY(%s::bigint[]) ORDER BY idx;
+
 -- name: stream_rows
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM asof.entry WHERE ledger = %s AND stream = %s AND version > %s ORDER BY version LIMIT %s;
