@@ -195,6 +195,20 @@ class Index:
 
     # --- how far it is -------------------------------------------------------------------------
 
+    @property
+    def name(self) -> str:
+        """Where it lies, for people."""
+        return self._tables.name
+
+    def check(self) -> int:
+        """The number of entries indexed, all of them of this ledger's history.
+
+        Raises ConflictError for an index of another ledger and TamperError where this ledger does
+        not hold the entry that was indexed last.
+        """
+        with self._tables.reading() as build:
+            return self._checked_size(build, self._reader.size())
+
     def size(self) -> int:
         """The number of entries indexed."""
         with self._tables.reading() as build:
@@ -209,8 +223,7 @@ class Index:
         before an entry that cannot be applied and shall not be put aside.
         """
         target = self._reader.size()
-        with self._tables.reading() as build:
-            size = self._checked_size(build, target)
+        size = self.check()
         while size < target:
             size = self._next_batch(size, target)
             if progress is not None:

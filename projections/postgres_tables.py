@@ -24,7 +24,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
-from ledger.errors import NotFoundError, StoreError
+from ledger.errors import NotFoundError
 from ledger.stores.postgres.binary import Encoded, int8_array, text_array
 from ledger.stores.postgres.connecting import connect, register, shown
 from ledger.stores.postgres.errors import explained
@@ -34,6 +34,7 @@ from projections.tables import (
     Build,
     MovedError,
     UnfitRowError,
+    UnwritableError,
     load_schema,
     load_statements,
     of_build,
@@ -323,7 +324,7 @@ def _translated(place: str) -> Iterator[None]:
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise UnfitRowError(f"the index cannot hold what it leaves: {error}") from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise StoreError(
+        raise UnwritableError(
             f"the index in {place} may not be written by this login ({error}): `asof migrate "
             "--login NAME` makes one that is a member of asof_projector"
         ) from error

@@ -40,6 +40,7 @@ __all__ = [
     "MovedError",
     "Tables",
     "UnfitRowError",
+    "UnwritableError",
     "load_schema",
     "load_statements",
     "of_build",
@@ -75,6 +76,10 @@ class UnfitRowError(StoreError):
 
 class MovedError(ConflictError):
     """The build that was spoken of is not there any more: another was built, or it was dropped."""
+
+
+class UnwritableError(StoreError):
+    """This login may not write the index; what it reads is right as far as it goes."""
 
 
 class Build(NamedTuple):

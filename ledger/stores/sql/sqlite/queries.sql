@@ -34,7 +34,7 @@ FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?;
 
 -- name: rows_at
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
-FROM json_each(?) AS wanted CROSS JOIN entry ON idx = wanted.value ORDER BY idx;
+FROM entry WHERE idx IN (SELECT value FROM json_each(?)) ORDER BY idx;
 
 -- name: stream_rows
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
