@@ -124,7 +124,7 @@ class Reader:
 
         Raises NotFoundError for an index beyond the end, TamperError where one is missing.
         """
-        found = self._store.rows_at(indexes)
+        found = self._store.rows_at(indexes) if indexes else []
         missing = set(indexes).difference(row.index for row in found)
         if missing:
             raise self._not_found(min(missing))

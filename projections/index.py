@@ -5,7 +5,7 @@
     with closing(Index.open(Path("asof.db.index"), reader)) as index:
         index.catch_up()
         question = Question(pipeline="demand-forecast", stage="production", at=at)
-        index.deciding(question, known)          # [3, 17]
+        index.deciding(question, known, size)    # [3, 17]
 
 The index holds positions, not content: a question finds a handful of entries here and reads them
 from the ledger. So it can be dropped at any time, and what it cannot do is lie about what an
@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 from ledger.errors import AsofError, ConflictError, StoreError, TamperError
 from projections.facts import pipeline_stream
@@ -224,38 +225,33 @@ class Index:
         """
         target = self._reader.size()
         size = self.check()
-        while size < target:
-            size = self._next_batch(size, target)
-            if progress is not None:
-                progress(size, target)
+        with _Ahead(self._reader, target) as ahead:
+            while size < target:
+                size = self._applied(*ahead.take(size), target)
+                if progress is not None:
+                    progress(size, target)
         return size
 
-    def _next_batch(self, size: int, target: int) -> int:
-        rows = list(self._reader.rows(size, min(size + BATCH, target)))
-        if not rows:
-            raise StoreError(f"the ledger says {target} entries and gives none from {size} on")
-        return self._applied(rows, target)
-
-    def _applied(self, rows: list[Row], target: int) -> int:
+    def _applied(self, rows: list[Row], traces: Traces | None, target: int) -> int:
         """Apply the rows in one transaction; where that cannot be done, in halves, until the entry
         to blame is found. Returns the size after it.
         """
         try:
-            return self._written(rows, target)
+            return self._written(rows, traces or _traced(rows), target)
         except UnfitRowError as error:
             if self._on_unfit == "stop":
                 raise
             if len(rows) == 1:
                 return self._put_aside(rows[0], str(error))
-        middle = len(rows) // 2
-        size = self._applied(rows[:middle], target)
-        return self._applied(rows[middle:], target) if size == rows[middle].index else size
+        left, right = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        size = self._applied(left, None, target)
+        return self._applied(right, None, target) if size == right[0].index else size
 
-    def _written(self, rows: list[Row], target: int) -> int:
+    def _written(self, rows: list[Row], traces: Traces, target: int) -> int:
         """The position is read inside the transaction: another process may be ahead of us, and
         then nothing is written.
         """
-        traces = _traced(rows)
+        last = rows[-1]
         try:
             with self._tables.writing() as build:
                 size = self._checked_size(build, target)
@@ -263,7 +259,6 @@ class Index:
                     return size
                 self._held = self._held.for_build(build)
                 write(self._tables, traces, self._held)
-                last = rows[-1]
                 self._tables.advance(last.index + 1, last.leaf_hash)
         except BaseException:
             self._held = Remembered()  # it speaks of rows that were undone
@@ -367,10 +362,15 @@ class Index:
     # --- a state's entries ---------------------------------------------------------------------
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self, size: int = 0) -> Iterator[None]:
         """Everything asked inside is answered from one build of the index, whatever other
-        processes do.
+        processes do; it has `size` entries at least, or is brought up to date first.
         """
+        with self._tables.reading() as build:
+            if build.size >= size:
+                yield
+                return
+        self.catch_up()
         with self._tables.reading():
             yield
 
@@ -383,9 +383,10 @@ class Index:
         """Whether one of the first `size` entries is about this pipeline and stage."""
         return bool(self._all("knows_scope", stream=pipeline_stream(pipeline, stage), size=size))
 
-    def deciding(self, question: Question, known: int) -> list[int]:
+    def deciding(self, question: Question, known: int, size: int) -> list[int] | None:
         """The entries that decide a state: its slots, traffic, definition and brackets; what begins
-        and ends its runs, incidents and approvals; the unreadable and the dead letters.
+        and ends its runs, incidents and approvals; the unreadable and the dead letters. None where
+        none of the first `size` entries is about this pipeline and stage.
 
         One round trip. A slot costs one or two probes where everything known had taken effect or
         everything is known; else late arrivals recorded after `known` are passed over. What may be
@@ -393,16 +394,14 @@ class Index:
         open, not with what is over.
         """
         where = (question.pipeline, question.stage)
-        when = {"at": question.at, "known": known}
-        changes, unfinished = self._tables.ask(
-            (
-                "deciding",
-                {"audience": audience_of(*where), "stream": pipeline_stream(*where), **when},
-            ),
+        stream, when = pipeline_stream(*where), {"at": question.at, "known": known}
+        knows, changes, unfinished = self._tables.ask(
+            ("knows_scope", {"stream": stream, "size": size}),
+            ("deciding", {"audience": audience_of(*where), "stream": stream, **when}),
             ("unfinished", {"audiences": audiences(*where), **when}),
         )
         found = {entry for row in (*changes, *unfinished) for entry in row}
-        return sorted(found - {None})
+        return sorted(found - {None}) if knows else None
 
     def latest(self, lane: int, at: int, known: int) -> int:
         """The entry that decides a lane, -1 where none does."""
@@ -515,6 +514,47 @@ class Index:
     def _all(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         question: Ask = (statement, values)
         return self._tables.ask(question)[0]
+
+
+class _Ahead:
+    """Reads and parses the next batch while the one before is written: two cores, two batches of
+    memory. A thread is begun only where there is more than one batch.
+    """
+
+    def __init__(self, reader: Reader, target: int) -> None:
+        self._reader = reader
+        self._target = target
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="asof-index")
+        self._next: tuple[int, Future[tuple[list[Row], Traces | None]]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def take(self, start: int) -> tuple[list[Row], Traces | None]:
+        """The batch that begins there, with its traces; without them where they must be looked at
+        entry by entry.
+        """
+        if self._next is not None and self._next[0] == start:
+            rows, traces = self._next[1].result()
+        else:
+            rows, traces = self._read(start)
+        following = rows[-1].index + 1
+        if following < self._target:
+            self._next = (following, self._thread.submit(self._read, following))
+        return rows, traces
+
+    def _read(self, start: int) -> tuple[list[Row], Traces | None]:
+        target = self._target
+        rows = list(self._reader.rows(start, min(start + BATCH, target)))
+        if not rows:
+            raise StoreError(f"the ledger says {target} entries and gives none from {start} on")
+        try:
+            return rows, _traced(rows)
+        except UnfitRowError:
+            return rows, None
 
 
 def _traced(rows: list[Row]) -> Traces:

@@ -103,6 +103,7 @@ class PostgresTables:
         register(self._connection)
         self._connection.adapters.register_dumper(int, Int8BinaryDumper)
         with _translated(self.name):
+            self._connection.execute(_text("session"))
             if self._scalar("projector"):
                 self._connection.execute(_text("act_as_projector"))
             if not self._scalar("is_there"):

@@ -241,22 +241,26 @@ def state(
 
 def state_at(reader: Reader, index: Index, pipeline: str, stage: str, where: Position) -> State:
     """`state` at a position that is already resolved."""
-    if index.size() < where.basis:
-        index.catch_up()
     question = Question(pipeline=pipeline, stage=stage, at=where.at)
-    with index.reading():
-        if not index.knows(pipeline, stage, where.basis):
-            raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
-        facts = _found(reader, index, question, where.known)
+    facts = _found(reader, index, question, where)
+    if facts is None:
+        raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
     return state_of(facts, question, where, reader.basis(where.basis))
 
 
-def _found(reader: Reader, index: Index, question: Question, known: int) -> Facts:
-    """The facts in the entries that the index names; other entries could not change any of them."""
-    facts = folded(question, reader.rows_at(index.deciding(question, known)), wanted=())
-    refs = bound_refs(facts)
-    records = folded(question, reader.rows_at(index.records(refs, known)), wanted=refs)
-    return _with_causes(reader, merged(facts, records), known)
+def _found(reader: Reader, index: Index, question: Question, where: Position) -> Facts | None:
+    """The facts in the entries that the index names; other entries could not change any of them.
+    None where it knows no such pipeline and stage.
+    """
+    with index.reading(where.basis):
+        entries = index.deciding(question, where.known, where.basis)
+        if entries is None:
+            return None
+        facts = folded(question, reader.rows_at(entries), wanted=())
+        refs = bound_refs(facts)
+        records = index.records(refs, where.known)
+    facts = merged(facts, folded(question, reader.rows_at(records), wanted=refs))
+    return _with_causes(reader, facts, where.known)
 
 
 def state_digest_now(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.cli import main
+from ledger.stores.postgres import migrate
 
 SCOPE = ["-p", "forecast", "-s", "production"]
 ASSET = {
@@ -96,3 +97,33 @@ def test_tables_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None
 def test_only_known_ways_with_errors(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["projections", "follow", "--on-error", "shrug"]) == 2
     assert "'shrug' is none of dead-letter, pause" in capsys.readouterr().err
+
+
+def test_who_may_only_read_is_answered_all_the_same(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the index while it is up to date; else from one in memory, and it says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASOF_STORE", pg_url)
+    assert main(["init", "--origin", "example.com/p"]) == 0
+    Path("events.jsonl").write_text(
+        json.dumps({"type": "asset.version.recorded/1", "data": ASSET | {"version": "7"}})
+    )
+    assert main(["record", "events.jsonl"]) == 0
+    assert main(["bind", "model/m@7", *SCOPE, "--slot", "model"]) == 0
+    assert main(["state", *SCOPE]) == 0
+    admin = pg_url.replace("asof_app@", "postgres@")
+    migrate(admin, login="asof_viewer", roles=("reader",))
+    viewer = pg_url.replace("asof_app@", "asof_viewer@")
+    capsys.readouterr()
+    assert main(["state", *SCOPE, "--store", viewer, "-o", "json"]) == 0
+    first = capsys.readouterr()
+    assert "building one in memory" not in first.err
+    assert main(["note", "one more"]) == 0
+    capsys.readouterr()
+    assert main(["state", *SCOPE, "--store", viewer, "-o", "json"]) == 0
+    second = capsys.readouterr()
+    assert "may not be written by this login" in second.err
+    assert "building one in memory" in second.err
+    digests = [json.loads(one.out)["state_digest"] for one in (first, second)]
+    assert digests[0] == digests[1]

@@ -277,18 +277,11 @@ class PostgresStore:
         return int(found[0][0]) if found else None
 
     def index_at(self, recorded_at: int) -> int:
-        head = self.head()
-        low, high = 0, head.size if head is not None else 0
-        while low < high:
-            middle = (low + high) // 2
-            found = self._ask("recorded_at", middle)
-            if not found:
-                raise TamperError(f"{self.url}: it is missing", index=middle)
-            if found[0][0] <= recorded_at:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        found = self._ask("index_at", recorded_at, recorded_at)
+        low, high = found[0] if found else (0, 0)
+        if low < high:
+            raise TamperError(f"{self.url}: it is missing", index=(low + high) // 2)
+        return int(low)
 
     def migrations(self) -> Sequence[Applied]:
         return [Applied(*found) for found in self._fetch(SQL["migrations"], ())]

@@ -15,6 +15,12 @@ SELECT EXISTS (
 -- name: act_as_projector
 SET ROLE asof_projector;
 
+-- name: session
+-- The statements are made of probes: compiling them, or planning them anew for each value, only costs. What a
+-- power loss takes of an index is indexed again: rows and position are one transaction, in the log's order.
+SELECT set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false),
+    set_config('synchronous_commit', 'off', false);
+
 -- name: ledger_number
 SELECT id FROM asof.ledger WHERE origin = %s;
 
