@@ -14,6 +14,7 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from api.tuning import tune_for_writing
 from ledger.errors import ConflictError, TamperError
 from projections.runner import Lag, Listening, Polling, follow, lag_of
 
@@ -57,6 +58,7 @@ def _problem(index: Index) -> str | None:
 
 def rebuild(rooms: Rooms) -> dict[str, Any]:
     """Build it again beside the live one, and switch. Raises at the first entry it cannot apply."""
+    tune_for_writing()
     with closing(rooms.index_as_it_is()) as index, rooms.watch("Rebuilding") as tell:
         rebuilt = index.rebuild(tell)
         return {

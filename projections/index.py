@@ -58,7 +58,7 @@ __all__ = [
     "up_to_date",
 ]
 
-BATCH: Final = 5_000
+BATCH: Final = 10_000
 MOST_DEAD_LETTERS: Final = 1_000
 FAR: Final = 1 << 62
 

@@ -17,6 +17,7 @@ What was looked up is remembered in `Remembered` from batch to batch, up to a li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,7 +72,14 @@ def bucket_of(duration: int) -> int:
 
 def audience_of(pipeline: object, stage: object) -> str:
     """Whom a run, incident or approval concerns, as one text; null stands for everyone."""
+    if type(pipeline) is str and type(stage) is str:
+        return _audience_of_names(pipeline, stage)
     return orjson.dumps([pipeline, stage], default=str).decode()
+
+
+@lru_cache(maxsize=4_096)
+def _audience_of_names(pipeline: str, stage: str) -> str:
+    return orjson.dumps([pipeline, stage]).decode()
 
 
 def parse_audience(text: str) -> tuple[str, str]:

@@ -19,13 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import chain, repeat
+from struct import pack
 from typing import Any, Final
 
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
 from ledger.errors import NotFoundError
-from ledger.stores.postgres.binary import Encoded, int8_array, text_array
+from ledger.stores.postgres.binary import (
+    COPY_END,
+    COPY_START,
+    Encoded,
+    int8_array,
+    text_array,
+)
 from ledger.stores.postgres.connecting import connect, register, shown
 from ledger.stores.postgres.errors import explained
 from projections.tables import (
@@ -203,11 +211,12 @@ class PostgresTables:
     def _copy(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """The same columns of the same table as the statement names, without the statement."""
         target = self._sql[statement].removeprefix("INSERT INTO").partition("SELECT")[0]
-        types = ["int4", *("text" if isinstance(one, str) else "int8" for one in rows[0])]
-        with self._connection.cursor().copy(
-            f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()
-        ) as copy:
-            copy.set_types(types)
+        statement_of_copy = f"COPY {target} FROM STDIN (FORMAT BINARY)".encode()
+        with self._connection.cursor().copy(statement_of_copy) as copy:
+            if all(isinstance(one, int) for one in rows[0]):
+                copy.write(COPY_START + _packed(self._ledger, rows) + COPY_END)
+                return
+            copy.set_types(["int4", *("int8" if type(one) is int else "text" for one in rows[0])])
             for row in rows:
                 copy.write_row((self._ledger, *row))
 
@@ -303,6 +312,17 @@ def _bound(value: Any) -> Any:
 def _column(values: Sequence[Any]) -> Encoded:
     """Values of one column as an array. Of an empty one the type does not matter."""
     return text_array(values) if values and isinstance(values[0], str) else int8_array(values)
+
+
+def _packed(ledger: int, rows: Sequence[tuple[int, ...]]) -> bytes:
+    """Rows of the ledger and bigints in the binary format of COPY: each value after its length."""
+    columns = list(zip(*rows, strict=True))
+    lengths = repeat(8)
+    values = chain.from_iterable((lengths, column) for column in columns)
+    flat = chain.from_iterable(
+        zip(repeat(len(columns) + 1), repeat(4), repeat(ledger), *values, strict=False)
+    )
+    return pack(">" + ("hii" + "iq" * len(columns)) * len(rows), *flat)
 
 
 def _number_of(connection: Connection, origin: str, place: str) -> int:

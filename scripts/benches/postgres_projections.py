@@ -22,6 +22,7 @@ from hashlib import sha256
 
 import psycopg
 
+from api.tuning import tune_for_writing
 from ledger.note import Signer
 from ledger.reader import Reader
 from ledger.store import Head, Row
@@ -52,6 +53,7 @@ COLUMNS = (
 def rows(context: Context) -> Iterator[Measurement]:
     """All figures of this part."""
     scale = 10 if context.quick else 1
+    tune_for_writing()  # as `asof projections rebuild` does
     with ExitStack() as stack:
         folder = stack.enter_context(cluster_folder())
         _, bindir = newest(servers())

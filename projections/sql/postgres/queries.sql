@@ -92,8 +92,9 @@ DROP TABLE IF EXISTS asof_projections.{table}_2_{build};
 ANALYZE asof_projections.{table}_2_{build};
 
 -- name: digest
--- The number of rows and the sum of their hashes, without the ledger, which comes first: the same for any order.
-SELECT count(*) || '/' || coalesce(sum(hashtextextended(substr(t::text, strpos(t::text, ',')), 0)), 0)
+-- The number of rows, and their hashes laid over each other: the same for any order. Without the ledger, which
+-- comes first; no row is there twice.
+SELECT count(*) || '/' || coalesce(bit_xor(hashtextextended(substr(t::text, strpos(t::text, ',')), 0)), 0)
 FROM asof_projections.{table}_2_{build} t WHERE ledger = %(ledger)s;
 
 -- name: knows_scope
