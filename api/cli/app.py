@@ -55,7 +55,7 @@ class Root(Group):
             "Ask": ("state", "diff", "history", "log", "show", "lineage", "impact"),
             "Prove": ("verify", "prove", "bundle", "export"),
             "Go back": ("rollback",),
-            "Keep": ("keys", "ledger", "projections"),
+            "Keep": ("keys", "ledger", "projections", "migrate"),
         }
     )
 
