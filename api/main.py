@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from ledger.reader import Reader
     from ledger.writer import Writer
     from projections.at import Moment
-    from projections.index import Index
+    from projections.index import Index, OnUnfit
     from projections.state import Binding, State
+    from projections.tables import Tables
 
 __all__ = ["GENERATOR", "Rooms", "create", "describe_keys", "index_of", "keys_of", "objects_of"]
 
@@ -85,7 +86,7 @@ class Rooms:
     ) -> None:
         self.settings = settings
         self._notice = notice
-        self._watch = watch
+        self.watch = watch
         self._write = write
         self._check = check
         self._stack = ExitStack()
@@ -144,18 +145,51 @@ class Rooms:
 
     @cached_property
     def index(self) -> Index:
-        """The projections' index, brought up to date; in memory where it cannot lie beside the
-        store.
+        """The projections' index, brought up to date: beside the store where it may be written
+        there, else in memory.
         """
         from projections.index import open_index
 
         path = index_of(self.settings)
-        usable = path is not None and os.access(path.parent, os.W_OK)
-        with self._watch("Indexing") as tell:
-            opened = open_index(
-                path if usable else None, self.reader, progress=tell, notice=self._notice
-            )
+        with self.watch("Indexing") as tell:
+            if self.in_database:
+                opened = self._database_index(tell)
+            else:
+                usable = path is not None and os.access(path.parent, os.W_OK)
+                opened = open_index(
+                    path if usable else None, self.reader, progress=tell, notice=self._notice
+                )
         return self._stack.enter_context(closing(opened))
+
+    def _database_index(self, tell: Tell) -> Index:
+        from projections.index import Index, up_to_date
+        from projections.tables import UnwritableError
+
+        try:
+            return up_to_date(self.index_as_it_is(), progress=tell, notice=self._notice)
+        except UnwritableError as error:
+            if self._notice is not None:
+                self._notice(f"{error}; building one in memory")
+            return up_to_date(Index.open(None, self.reader), progress=tell)
+
+    def index_as_it_is(self, on_unfit: OnUnfit = "dead-letter") -> Index:
+        """The index where it lies, not brought up to date. The caller closes it."""
+        from projections.index import Index
+        from projections.sqlite_tables import SqliteTables
+
+        origin = self.reader.origin
+        if self.in_database:
+            from projections.postgres_tables import PostgresTables
+
+            tables: Tables = PostgresTables.open(self.settings.store, origin)
+        else:
+            tables = SqliteTables.open(index_of(self.settings), origin)
+        return Index(tables, self.reader, on_unfit=on_unfit)
+
+    @property
+    def in_database(self) -> bool:
+        """Whether the ledger is one of many in PostgreSQL."""
+        return isinstance(store_of(self.settings), DatabasePlace)
 
     def moment(self, text: str | None, *, now: int, known: bool = False) -> Moment | None:
         """What was typed after --at (or --known-at) as a moment of this ledger."""
@@ -208,7 +242,7 @@ class Rooms:
         """The state from the entries alone, each of them verified on the way."""
         from projections.replay import replayed
 
-        with self._watch("Replaying") as tell:
+        with self.watch("Replaying") as tell:
             return replayed(
                 self.reader,
                 pipeline,
@@ -261,7 +295,7 @@ class Rooms:
         self, system: str, target: str, *, kind: str | None = None, name: str | None = None
     ) -> AssetVersion:
         """The one thing at `target`, as a version. Raises NotFoundError where nothing is."""
-        with self._watch(f"Looking at {system} {target}") as tell:
+        with self.watch(f"Looking at {system} {target}") as tell:
             connector = self.connector(system, progress=tell)
             seen = list(connector.observe(target, kind=kind, name=name))
         if len(seen) != 1 or seen[0].asset is None:
@@ -280,7 +314,7 @@ class Rooms:
 
         try:
             version = AssetVersion.from_event_data(bound.record)
-            with self._watch(f"Looking at {bound.asset_version}") as tell:
+            with self.watch(f"Looking at {bound.asset_version}") as tell:
                 return self.connector(system, progress=tell).available(version).status
         except (MalformedError, NotFoundError):
             return "unknown"

@@ -13,7 +13,7 @@ docs/spec/export.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -229,6 +229,10 @@ class ExportFolder:
             for offset, row in enumerate(self._piece(n)):
                 if start <= first + offset < stop:
                     yield row
+
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        """Reads the piece of 256 entries that each lies in."""
+        return [row for index in sorted(set(indexes)) for row in self.rows(index, index + 1)]
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return list(self.rows(start, stop))

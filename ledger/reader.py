@@ -13,7 +13,7 @@ returns is what is stored; that it is what was signed is for `ledger.audit` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -118,6 +118,21 @@ class Reader:
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         """The stored rows of `start <= index < stop`, as they are."""
         return self._store.rows(start, stop)
+
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        """The stored rows of these indexes, in the order of the ledger, asked for at once.
+
+        Raises NotFoundError for an index beyond the end, TamperError where one is missing.
+        """
+        found = self._store.rows_at(indexes) if indexes else []
+        missing = set(indexes).difference(row.index for row in found)
+        if missing:
+            raise self._not_found(min(missing))
+        return found
+
+    def entries_at(self, indexes: Collection[int]) -> list[Record]:
+        """The entries of these indexes, as `rows_at` gives their rows."""
+        return [self._record(row) for row in self.rows_at(indexes)]
 
     def stream(
         self, name: str, after_version: int = 0, limit: int | None = None

@@ -233,6 +233,11 @@ class Store(Protocol):
         """The rows of `start <= index < stop` that there are, streamed: memory stays flat."""
         ...
 
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        """The rows of these indexes that there are, each once and in order, in one round trip; for
+        a question's handful of entries, not for a log's worth."""
+        ...
+
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         """The rows of a short range in one list, unexamined: for an audit, which looks at every
         value itself and is meant to see what should not be there."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.canonical import format_time
 from ledger.errors import NotFoundError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from projections.index import Index
 
 __all__ = ["HistoryEntry", "history"]
+
+PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +116,10 @@ def _lane(index: Index, pipeline: str, stage: str, slot: str | None) -> int:
 
 def _facts(reader: Reader, entries: Iterator[int]) -> Iterator[Fact]:
     """What was erased since it was indexed is passed over; `log` still shows its entry."""
-    for entry in entries:
-        fact = fact_of(reader.entry(entry).row)
-        if fact is not None:
-            yield fact
+    while page := list(islice(entries, PAGE)):
+        rows = {row.index: row for row in reader.rows_at(sorted(page))}
+        facts = (fact_of(rows[entry]) for entry in page)
+        yield from (fact for fact in facts if fact is not None)
 
 
 def _entry(fact: Fact) -> HistoryEntry:

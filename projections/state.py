@@ -29,7 +29,6 @@ from projections.html import html_table
 
 if TYPE_CHECKING:
     from ledger.reader import Basis, Reader
-    from ledger.store import Row
     from projections.at import Moment, Position
     from projections.index import Index
 
@@ -242,23 +241,26 @@ def state(
 
 def state_at(reader: Reader, index: Index, pipeline: str, stage: str, where: Position) -> State:
     """`state` at a position that is already resolved."""
-    if index.size() < where.basis:
-        index.catch_up()
     question = Question(pipeline=pipeline, stage=stage, at=where.at)
-    with index.reading():
-        if not index.knows(pipeline, stage, where.basis):
-            raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
-        facts = _found(reader, index, question, where.known)
+    facts = _found(reader, index, question, where)
+    if facts is None:
+        raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
     return state_of(facts, question, where, reader.basis(where.basis))
 
 
-def _found(reader: Reader, index: Index, question: Question, known: int) -> Facts:
-    """The facts in the entries that the index names; other entries could not change any of them."""
-    entries = index.changes(question, known) + index.unfinished(question, known)
-    facts = folded(question, _rows(reader, entries), wanted=())
-    refs = bound_refs(facts)
-    records = folded(question, _rows(reader, index.records(refs, known)), wanted=refs)
-    return _with_causes(reader, merged(facts, records), known)
+def _found(reader: Reader, index: Index, question: Question, where: Position) -> Facts | None:
+    """The facts in the entries that the index names; other entries could not change any of them.
+    None where it knows no such pipeline and stage.
+    """
+    with index.reading(where.basis):
+        entries = index.deciding(question, where.known, where.basis)
+        if entries is None:
+            return None
+        facts = folded(question, reader.rows_at(entries), wanted=())
+        refs = bound_refs(facts)
+        records = index.records(refs, where.known)
+    facts = merged(facts, folded(question, reader.rows_at(records), wanted=refs))
+    return _with_causes(reader, facts, where.known)
 
 
 def state_digest_now(
@@ -283,10 +285,6 @@ def unknown_pipeline(
     )
 
 
-def _rows(reader: Reader, indexes: Collection[int]) -> list[Row]:
-    return [row for index in indexes for row in reader.rows(index, index + 1)]
-
-
 def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
     """The facts, and those approvals that bindings name among their causes."""
     causes = {
@@ -296,7 +294,7 @@ def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
         for cause in _causes(fact)
         if cause < known
     }
-    for row in _rows(reader, sorted(causes)):
+    for row in reader.rows_at(sorted(causes)):
         facts = merged(facts, approval_at(row))
     return facts
 

@@ -17,6 +17,7 @@ from api.cli import (
     exports,
     keeping,
     migrating,
+    projecting,
     questions,
     recording,
     rollback,
@@ -54,7 +55,7 @@ class Root(Group):
             "Ask": ("state", "diff", "history", "log", "show", "lineage", "impact"),
             "Prove": ("verify", "prove", "bundle", "export"),
             "Go back": ("rollback",),
-            "Keep": ("keys", "ledger"),
+            "Keep": ("keys", "ledger", "projections", "migrate"),
         }
     )
 
@@ -93,7 +94,18 @@ group(
         )
     ],
 )
-for part in (recording, bindings, runs, questions, evidence, exports, rollback, keeping, migrating):
+for part in (
+    recording,
+    bindings,
+    runs,
+    questions,
+    evidence,
+    exports,
+    rollback,
+    keeping,
+    migrating,
+    projecting,
+):
     part.register(app)
 
 

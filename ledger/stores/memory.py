@@ -65,6 +65,11 @@ class MemoryStore:
         for index in range(max(start, 0), min(stop, self._size())):
             yield self._rows[index]
 
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        self._check_open()
+        size = self._size()
+        return [self._rows[index] for index in sorted(set(indexes)) if 0 <= index < size]
+
     def stream_rows(
         self, stream: str, after_version: int = 0, limit: int | None = None
     ) -> Iterator[Row]:

@@ -200,6 +200,9 @@ class SqliteStore:
             start = self._beyond(start, piece[-1].index + 1)
             piece = self._fetch_rows(SQL["rows"], (start, stop, ROWS_A_PIECE))
 
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        return self._fetch_rows(SQL["rows_at"], (json.dumps(sorted(set(indexes))),))
+
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return self._fetch(SQL["rows"], (start, stop, stop - start))
 

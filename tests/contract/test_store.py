@@ -116,6 +116,17 @@ def test_a_stream_is_read_by_version(store: Store) -> None:
     assert [store.stream_version(name) for name in ("note/a", "🦉/x", "none")] == [4, 1, 0]
 
 
+def test_rows_of_any_indexes_at_once(store: Store) -> None:
+    rows = made_rows(NAMES)
+    append_rows(store, rows)
+    assert store.rows_at([]) == []
+    assert store.rows_at([5, 0, 5, 2]) == [rows[0], rows[2], rows[5]]
+    assert store.rows_at({len(NAMES), -1, 7, 1 << 70}) == [rows[7]]
+    with store.transaction() as transaction:
+        transaction.write(made_rows(["note/z"], start=len(NAMES)), [], made_head(9), [])
+        assert store.rows_at([7, 8]) == [rows[7]]
+
+
 def test_streams_are_named_once_in_code_point_order(store: Store) -> None:
     append_rows(store, made_rows(NAMES))
     assert list(store.streams()) == ["asset/model/ü", "note/a", "note/b", "🦉/x"]
@@ -393,6 +404,7 @@ def test_after_close_everything_is_refused_clearly(store: Store) -> None:
     for ask in (
         store.head,
         lambda: list(store.rows(0, 1)),
+        lambda: store.rows_at([0]),
         lambda: list(store.stream_rows("a")),
         lambda: store.stream_version("a"),
         lambda: list(store.streams()),

@@ -17,6 +17,7 @@ from projections.fold import Question, bound_refs, folded, merged
 from projections.index import Index
 from projections.state import State, state_at, state_of
 from tests.support.histories import PIPELINES, START, histories, withhold, written
+from tests.support.indexes import Indexes
 from tests.support.naive_state import naive_state
 
 SECOND = 1_000_000
@@ -68,9 +69,9 @@ def compare(reader: Reader, index: Index, pipeline: str, stage: str, where: Posi
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories(max_steps=6), st.sampled_from(PIPELINES))
-def test_every_pair_of_times(history: list, scope: tuple[str, str]) -> None:
-    with written(history) as reader, closing(Index.open(None, reader)) as index:
+@given(history=histories(max_steps=6), scope=st.sampled_from(PIPELINES))
+def test_every_pair_of_times(indexes: Indexes, history: list, scope: tuple[str, str]) -> None:
+    with written(history) as reader, closing(indexes.fresh(reader)) as index:
         index.catch_up()
         size = reader.size()
         for at in instants(reader):
@@ -79,9 +80,9 @@ def test_every_pair_of_times(history: list, scope: tuple[str, str]) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(histories(max_steps=25), st.data())
-def test_some_pairs_of_long_histories(history: list, data: st.DataObject) -> None:
-    with written(history) as reader, closing(Index.open(None, reader)) as index:
+@given(history=histories(max_steps=25), data=st.data())
+def test_some_pairs_of_long_histories(indexes: Indexes, history: list, data: st.DataObject) -> None:
+    with written(history) as reader, closing(indexes.fresh(reader)) as index:
         size = reader.size()
         held_back = data.draw(st.integers(0, size - 1), label="withheld")
         withhold(reader, held_back)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ledger.record import Record
 from projections.at import Position
 from projections.diff import diff_states
-from projections.index import Index
 from projections.state import state_at
 from tests.support.histories import REFS, histories, written
+from tests.support.indexes import Indexes
 
 FAR = 1 << 61
 
@@ -60,9 +60,9 @@ def naive_edges(records: list[Record], at: int, known: int) -> set[tuple[str, st
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories(max_steps=20), st.data())
-def test_uses_and_edges(history: list, data: st.DataObject) -> None:
-    with written(history) as reader, closing(Index.open(None, reader)) as index:
+@given(history=histories(max_steps=20), data=st.data())
+def test_uses_and_edges(indexes: Indexes, history: list, data: st.DataObject) -> None:
+    with written(history) as reader, closing(indexes.fresh(reader)) as index:
         index.catch_up()
         records = list(reader.entries())
         times = sorted({record.effective_at for record in records})
@@ -84,11 +84,11 @@ def test_uses_and_edges(history: list, data: st.DataObject) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories(max_steps=15), st.data())
+@given(history=histories(max_steps=15), data=st.data())
 def test_a_difference_is_empty_where_the_digests_are_equal(
-    history: list, data: st.DataObject
+    indexes: Indexes, history: list, data: st.DataObject
 ) -> None:
-    with written(history) as reader, closing(Index.open(None, reader)) as index:
+    with written(history) as reader, closing(indexes.fresh(reader)) as index:
         index.catch_up()
         records = list(reader.entries())
         if not any(record.stream == "pipeline/p@live" for record in records):

@@ -141,6 +141,7 @@ def test_a_folder_answers_as_the_store_does(told: Told, tmp_path: Path) -> None:
     for start, stop in ((0, BIG), (250, 260), (699, 800), (0, 0)):
         assert list(folder.rows(start, stop)) == list(store.rows(start, stop))
         assert folder.raw_rows(start, stop) == store.raw_rows(start, stop)
+        assert folder.rows_at([stop, start, start]) == store.rows_at([start, stop])
         assert folder.leaf_hashes(start, stop) == store.leaf_hashes(start, stop)
     assert list(folder.streams("note/")) == list(store.streams("note/"))
     assert list(folder.stream_rows("note/3", 2, 4)) == list(store.stream_rows("note/3", 2, 4))

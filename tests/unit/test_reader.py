@@ -97,6 +97,15 @@ def test_entries_link_and_lead_to_the_root(reader: Reader) -> None:
         assert reader.entry(index).prev == records[index].prev
 
 
+def test_entries_of_any_indexes_at_once(reader: Reader) -> None:
+    wanted = [600, 3, 3, 77]
+    assert [record.index for record in reader.entries_at(wanted)] == [3, 77, 600]
+    assert reader.entries_at(wanted)[1].leaf_hash == reader.entry(77).leaf_hash
+    assert reader.rows_at([]) == []
+    with pytest.raises(NotFoundError, match="there is no entry 601"):
+        reader.rows_at([3, SIZE])
+
+
 def test_streams(reader: Reader) -> None:
     assert list(reader.streams()) == ["ledger", "note/0", "note/1", "note/2"]
     assert list(reader.streams("note/")) == ["note/0", "note/1", "note/2"]
@@ -187,6 +196,14 @@ def test_a_missing_entry_is_evidence(damaged: Ledger) -> None:
     for ask in (damaged.reader.entry, damaged.reader.leaf_hash):
         with pytest.raises(TamperError, match="entry 3: it is missing"):
             ask(3)
+
+
+def test_a_missing_one_among_several_is_evidence(damaged: Ledger) -> None:
+    store: Any = damaged.store
+    found = store.rows_at([0, 1])
+    store.rows_at = lambda indexes: found
+    with pytest.raises(TamperError, match="entry 4: it is missing"):
+        damaged.reader.rows_at([0, 4, 1])
 
 
 def test_a_row_of_which_no_entry_can_be_made_is_evidence(damaged: Ledger) -> None:

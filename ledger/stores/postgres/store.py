@@ -18,7 +18,7 @@ replaced: what was being read is read again, what was being written is told
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, Final, LiteralString
@@ -198,6 +198,10 @@ class PostgresStore:
     def _rows(self, start: int, stop: int) -> list[Row]:
         return list(map(as_row, self._ask("rows", max(start, 0), min(stop, INT8), ROWS_A_PIECE)))
 
+    def rows_at(self, indexes: Collection[int]) -> list[Row]:
+        wanted = sorted({index for index in indexes if 0 <= index <= INT8})
+        return list(map(as_row, self._ask("rows_at", wanted)))
+
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return self._ask("rows", start, stop, stop - start)
 
@@ -273,18 +277,11 @@ class PostgresStore:
         return int(found[0][0]) if found else None
 
     def index_at(self, recorded_at: int) -> int:
-        head = self.head()
-        low, high = 0, head.size if head is not None else 0
-        while low < high:
-            middle = (low + high) // 2
-            found = self._ask("recorded_at", middle)
-            if not found:
-                raise TamperError(f"{self.url}: it is missing", index=middle)
-            if found[0][0] <= recorded_at:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        found = self._ask("index_at", recorded_at, recorded_at)
+        low, high = found[0] if found else (0, 0)
+        if low < high:
+            raise TamperError(f"{self.url}: it is missing", index=(low + high) // 2)
+        return int(low)
 
     def migrations(self) -> Sequence[Applied]:
         return [Applied(*found) for found in self._fetch(SQL["migrations"], ())]

@@ -90,6 +90,10 @@ SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE l
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM asof.entry WHERE ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
 
+-- name: rows_at
+SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry WHERE ledger = %s AND idx = ANY(%s::bigint[]) ORDER BY idx;
+
 -- name: stream_rows
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM asof.entry WHERE ledger = %s AND stream = %s AND version > %s ORDER BY version LIMIT %s;
@@ -128,8 +132,17 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 SELECT coalesce(string_agg(leaf_hash, ''::bytea ORDER BY idx), ''::bytea) FROM asof.entry
 WHERE ledger = %s AND idx >= %s AND idx < %s;
 
--- name: recorded_at
-SELECT recorded_at FROM asof.entry WHERE ledger = %s AND idx = %s;
+-- name: index_at
+-- A binary search in one round trip; it ends with low < high where an entry is missing.
+WITH RECURSIVE search (ledger, low, high) AS (
+    SELECT id, 0::bigint, size FROM asof.ledger WHERE id = %s
+    UNION ALL
+    SELECT s.ledger, CASE WHEN e.recorded_at <= %s THEN e.idx + 1 ELSE s.low END,
+        CASE WHEN e.recorded_at <= %s THEN s.high ELSE e.idx END
+    FROM search AS s JOIN asof.entry AS e ON e.ledger = s.ledger AND e.idx = (s.low + s.high) / 2
+    WHERE s.low < s.high
+)
+SELECT low, high FROM search ORDER BY high - low LIMIT 1;
 
 -- name: tile
 SELECT hashes FROM asof.tile WHERE ledger = %s AND level = %s AND number = %s;

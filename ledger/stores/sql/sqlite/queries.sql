@@ -32,6 +32,10 @@ INSERT INTO key_use (key, body_digest, first_index, count, tree_size) VALUES (?,
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?;
 
+-- name: rows_at
+SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
+FROM entry WHERE idx IN (SELECT value FROM json_each(?)) ORDER BY idx;
+
 -- name: stream_rows
 SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
 FROM entry WHERE stream = ? AND version > ? ORDER BY version LIMIT ?;
