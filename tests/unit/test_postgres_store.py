@@ -48,6 +48,12 @@ from tests.support.stores import ORIGIN, append_rows, first_head, key_use, made_
 
 
 @pytest.fixture
+def pg_url(pg_database: str) -> str:
+    """The same database as the administrator's, as a program that appends logs in."""
+    return prepared(pg_database)
+
+
+@pytest.fixture
 def store(pg_url: str) -> Iterator[PostgresStore]:
     """A ledger without entries."""
     with closing(PostgresStore.open(pg_url, ORIGIN)) as opened:

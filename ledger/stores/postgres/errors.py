@@ -79,7 +79,12 @@ def _words(exc: psycopg.Error) -> str:
 def _unreachable(place: str, words: str) -> AsofError:
     """Without a SQLSTATE, as while connecting, the server's words are all there is."""
     lowered = words.lower()
-    if "password" in lowered or "no pg_hba.conf entry" in lowered or "authentication" in lowered:
+    if (
+        'role "' in lowered
+        or "password" in lowered
+        or "no pg_hba.conf entry" in lowered
+        or "authentication" in lowered
+    ):
         return _login_refused(place, words)
     if 'database "' in lowered and "does not exist" in lowered:
         return _no_database(place, words)
