@@ -304,9 +304,10 @@ class SqliteStore:
                 connection.execute(f"PRAGMA cache_size = -{CHECK_CACHE_KIB}")
                 lines = [str(line) for (line,) in connection.execute(question).fetchall()]
                 connection.execute("PRAGMA cache_size = -2000")
+                cut = _length_complaints(connection, self._path)
         except TamperError as exc:
-            lines = [str(exc)]
-        return _header_complaints(self._path) + ([] if lines == ["ok"] else lines)
+            lines, cut = [str(exc)], []
+        return _header_complaints(self._path) + cut + ([] if lines == ["ok"] else lines)
 
     def tend(self) -> None:
         """Copy the write-ahead log into the file once it is long; readers and writers go on.
@@ -600,6 +601,25 @@ def _header_complaints(path: Path) -> list[str]:
         for at, value, right in found
         if value != right
     ]
+
+
+def _length_complaints(connection: sqlite3.Connection, path: Path) -> list[str]:
+    """A file that was cut within its last page: SQLite reads zeros beyond the end, and sees nothing
+    where it was zeros that were cut off.
+
+    Looked at within a read transaction that began on an empty log: while it lasts no checkpoint
+    writes to the file. With a log the file may lag behind, and the pages are compared by SQLite.
+    """
+    connection.execute("BEGIN")
+    try:
+        pages = _pragma(connection, "page_count")
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            return []
+        whole, found = pages * _pragma(connection, "page_size"), path.stat().st_size
+    finally:
+        connection.execute("ROLLBACK")
+    return [f"the file has {found} bytes, its pages take {whole}"] if found < whole else []
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -279,7 +279,8 @@ def test_t23_another_ledger_under_the_same_address(case: Case) -> None:
         "DROP TRIGGER entry_is_not_deleted",
         "CREATE VIEW extra AS SELECT 1",
         "CREATE INDEX extra ON entry (actor)",
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 3",
         "PRAGMA application_id = 1",
     ],
 )

@@ -570,6 +570,28 @@ def test_integrity_complaints_are_lines_not_exceptions(path: Path) -> None:
         assert "damaged" in line
 
 
+def test_zeros_cut_off_the_end_are_missed(path: Path) -> None:
+    """SQLite itself reads zeros beyond the end; only the length tells."""
+    data = path.read_bytes()
+    assert data.endswith(bytes(100))
+    path.write_bytes(data[:-100])
+    with closing(SqliteStore.open(path, write=False)) as store:
+        assert store.check_integrity() == [
+            f"the file has {len(data) - 100} bytes, its pages take {len(data)}"
+        ]
+
+
+def test_a_file_behind_its_log_is_no_cut_file(path: Path) -> None:
+    with closing(SqliteStore.open(path)) as store:
+        rows = [row._replace(payload=bytes(9000)) for row in made_rows(["note/z"], start=300)]
+        with store.transaction() as transaction:
+            transaction.write(rows, [], made_head(301), [])
+        with store._reading() as connection:
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        assert path.stat().st_size < pages * PAGE_BYTES
+        assert store.check_integrity() == []
+
+
 def test_an_index_that_leads_back_does_not_lead_there_for_ever(store: SqliteStore) -> None:
     with pytest.raises(TamperError, match="out of order at 'b'"):
         store._beyond("b", "b")
