@@ -76,7 +76,7 @@ class Server:
         """Run one statement as administrator, outside of a transaction, and return its rows."""
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def create_database(self, name: str) -> str:
         """Make an empty database and return its URL."""

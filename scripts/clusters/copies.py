@@ -58,7 +58,7 @@ def cut_replication(second: Cluster) -> None:
     """The standby receives nothing more: what is committed from now on, it will not have."""
     second.execute("ALTER SYSTEM SET primary_conninfo = ''")
     second.reload()
-    receiver = "SELECT FROM pg_stat_wal_receiver"
+    receiver = "SELECT pid FROM pg_stat_wal_receiver"
     wait_until(lambda: second.execute(receiver) == [], "the standby's receiver to end")
 
 
