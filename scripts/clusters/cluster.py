@@ -241,6 +241,23 @@ class Cluster(Server):
     ) -> None:
         self.close()
 
+    def run(self, program: str, *arguments: str) -> str:
+        """What one of PostgreSQL's programs says, run as the server's account and from its folder.
+
+        Raises: ClusterError where it fails, with its words.
+        """
+        done = subprocess.run(
+            [self.bindir / program, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=SERVER_ENVIRONMENT,
+            **run_as(),
+        )
+        if done.returncode:
+            raise ClusterError(f"{program} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
     # ------------------------------------------------------------------------------- asking
 
     def dsn(self, database: str = "postgres", user: str | None = None) -> str:
