@@ -76,7 +76,7 @@ class Server:
         """Run one statement as administrator, outside of a transaction, and return its rows."""
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def create_database(self, name: str) -> str:
         """Make an empty database and return its URL."""
@@ -240,6 +240,23 @@ class Cluster(Server):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def run(self, program: str, *arguments: str) -> str:
+        """What one of PostgreSQL's programs says, run as the server's account and from its folder.
+
+        Raises: ClusterError where it fails, with its words.
+        """
+        done = subprocess.run(
+            [self.bindir / program, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=SERVER_ENVIRONMENT,
+            **run_as(),
+        )
+        if done.returncode:
+            raise ClusterError(f"{program} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     # ------------------------------------------------------------------------------- asking
 

@@ -12,10 +12,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
-from scripts.clusters.accounts import SERVER_ENVIRONMENT, give, run_as
+from scripts.clusters.accounts import give
 from scripts.clusters.cluster import Cluster, ClusterError
 from scripts.clusters.processes import wait_until
 from scripts.clusters.template import give_all
@@ -31,16 +30,7 @@ def standby(primary: Cluster, folder: Path, *, synchronous: bool = False) -> Clu
     name = folder.name
     source = f"{primary.dsn()}?application_name={name}"
     options = ["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]
-    copied = subprocess.run(
-        [primary.bindir / "pg_basebackup", f"--pgdata={folder / 'data'}", "-d", source, *options],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=SERVER_ENVIRONMENT,
-        **run_as(),
-    )
-    if copied.returncode:
-        raise ClusterError(f"pg_basebackup failed:\n{copied.stderr}")
+    primary.run("pg_basebackup", f"--pgdata={folder / 'data'}", "-d", source, *options)
     if synchronous:
         primary.configure({"synchronous_standby_names": f'"{name}"'})
         primary.reload()
@@ -58,7 +48,7 @@ def cut_replication(second: Cluster) -> None:
     """The standby receives nothing more: what is committed from now on, it will not have."""
     second.execute("ALTER SYSTEM SET primary_conninfo = ''")
     second.reload()
-    receiver = "SELECT FROM pg_stat_wal_receiver"
+    receiver = "SELECT pid FROM pg_stat_wal_receiver"
     wait_until(lambda: second.execute(receiver) == [], "the standby's receiver to end")
 
 

@@ -14,8 +14,16 @@ from scripts.clusters.accounts import SERVER_ENVIRONMENT, run_as
 __all__ = ["Watcher", "children_of", "kill_all", "wait_until"]
 
 # Ends when the other end of its standard input is closed, however we die. `read` fails then, and
-# the server that the data folder names, if any, is told to stop at once.
-WATCH = 'read -r line; pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"'
+# the server that the data folder names, if any, is told to stop at once. Data in memory would stay
+# there for ever: they are removed when nobody uses them any more.
+WATCH = """
+read -r line
+pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+case "$1" in /dev/shm/*)
+  while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+  rm -rf "$1"
+esac
+"""
 
 
 class Watcher:

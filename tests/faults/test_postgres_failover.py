@@ -110,6 +110,38 @@ def test_a_commit_that_no_standby_confirmed_is_unknown(
     check_valid(url, keys)
 
 
+def test_a_key_does_not_answer_for_what_the_standby_lacks(
+    pg_cluster: Cluster, url: str, keys: Path
+) -> None:
+    """The primary dies while a commit waits for its standby, and recovers with the entry. The key's
+    answer would be the acknowledgement, so it waits as the commit did."""
+    with following(pg_cluster, synchronous=True) as second:
+        append(url, keys, "confirmed")
+        second.stop()
+        with open_ledger(url, keys=keys) as ledger:
+            waiting = ledger.writer.submit([note("alone")], idempotency_key="alone")
+            wait_until(lambda: waits_for_standby(pg_cluster), "the commit to wait")
+            pg_cluster.kill()
+            with pytest.raises(UnknownOutcomeError):
+                waiting.result(30)
+            pg_cluster.start()
+            assert ledger.reader.size() == 3
+            again = ledger.writer.submit([note("alone")], idempotency_key="alone")
+            with pytest.raises(TimeoutError):
+                again.result(1)
+            second.start()
+            assert again.result(30).repeated
+        pg_cluster.kill()
+        promote(second)
+        append(url_of(second), keys, "after")
+        assert texts(url_of(second), keys) == ["confirmed", "alone", "after"]
+
+
+def waits_for_standby(cluster: Cluster) -> bool:
+    held = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    return len(cluster.execute(held)) == 1
+
+
 def guarded_size(ledger: Ledger) -> int:
     mark = ledger.guard.read()
     assert mark is not None

@@ -61,10 +61,9 @@ def pg_database(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def pg_url(postgres: Server) -> Iterator[str]:
-    """The URL of a database that is prepared for ledgers, as a program that appends logs in."""
-    with database_of(postgres) as url:
-        yield prepared(url)
+def pg_url(pg_database: str) -> str:
+    """The URL of that database, prepared for ledgers, as a program that appends logs in."""
+    return prepared(pg_database)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from scripts.clusters import Cluster, ClusterError, Server, binaries, newest, servers
+from scripts.clusters.accounts import MEMORY
 from scripts.clusters.binaries import copied_once
 from scripts.clusters.processes import children_of, wait_until
 from tests.support.postgres import database_of
@@ -113,6 +114,8 @@ def test_a_server_ends_with_its_owner_even_a_killed_one(pg_folder: Path, pg_bind
     pid = int(owner.stdout)
     wait_until(lambda: pid not in _running_pids(), "the server to end")
     assert "immediate shutdown" in (pg_folder / "one" / "log").read_text()
+    if pg_folder.is_relative_to(MEMORY):
+        wait_until(lambda: not (pg_folder / "one" / "data").exists(), "memory to be given back")
 
 
 def test_programs_are_copied_once_and_can_be_read_by_everybody(tmp_path: Path) -> None:

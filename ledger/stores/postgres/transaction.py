@@ -205,13 +205,15 @@ class PostgresTransaction:
                 self._connection.execute("ROLLBACK")
 
     def commit(self) -> None:
-        """Send what was written and return when it is durable; nothing to send, nothing held.
+        """Send what was written and return when it is durable, as is what a used key stands for.
 
         Raises: HeadMovedError, ConflictError, StoreError: nothing was written.
         UnknownOutcomeError: the connection was lost under way.
         """
         if self._written is None:
             self.abort()
+            if self._uses:
+                self._wait_for_standby()
             return
         step, rows = self._written
         if self._copied == 0 and len(rows) <= COPY_FROM:
@@ -223,6 +225,12 @@ class PostgresTransaction:
             self._end_copy()
         with self._watched():
             self._commit_copied(step)
+
+    def _wait_for_standby(self) -> None:
+        """Before a used key answers. A server that died while its commit waited for the standby has
+        the batch when it is back, and the standby may not: an empty commit waits for it as well."""
+        with self._watched():
+            self._connection.execute(SQL["wait_for_standby"])
 
     def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
         """One statement; its own transaction where the head was trusted."""

@@ -172,3 +172,8 @@ SELECT count(*), coalesce(sum(hashtextextended(stream, version)::numeric), 0) FR
 
 -- name: notify
 SELECT pg_notify('asof_appended', %s);
+
+-- name: wait_for_standby
+-- A commit that writes nothing but itself, and is confirmed when everything before it is. Without a synchronous
+-- standby there is nothing to wait for: what is visible is on the disk.
+SELECT pg_logical_emit_message(true, 'asof', '') WHERE current_setting('synchronous_standby_names') <> '';
