@@ -37,6 +37,7 @@ from projections.indexing import (
     parse_audience,
     write,
 )
+from projections.snapshots import EVERY, Snapshots
 from projections.sqlite_tables import DamagedIndexError, SqliteTables
 from projections.tables import Ask, Build, MovedError, Tables, UnfitRowError
 
@@ -315,6 +316,12 @@ class Index:
     def builds(self) -> list[Build]:
         """The live build, and those that are being made or were left behind."""
         return self._tables.builds()
+
+    def snapshots(self, *, every: int = EVERY, notice: Notice | None = None) -> Snapshots:
+        """Where replays of this ledger may begin, and where they leave more; a rebuild and a drop
+        take them away. `notice` is told what is wrong with one.
+        """
+        return Snapshots(self._tables, self._reader, every=every, notice=notice)
 
     # --- building it again ---------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from ledger.stores.postgres.binary import (
 from ledger.stores.postgres.connecting import connect, register, shown
 from ledger.stores.postgres.errors import explained
 from projections.tables import (
+    COMPARED,
     TABLES,
     Ask,
     Build,
@@ -251,7 +252,7 @@ class PostgresTables:
 
     def digests(self, build: int) -> dict[str, str]:
         self._run("patience")
-        rows = {table: self._run_on(table, build, "digest") for table in TABLES}
+        rows = {table: self._run_on(table, build, "digest") for table in COMPARED}
         return {table: str(cursor.fetchall()[0][0]) for table, cursor in rows.items()}
 
     def go_live(self, build: int) -> None:

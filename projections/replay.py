@@ -10,22 +10,28 @@ With `verified` (the default) each entry is recomputed on the way: payload to co
 commitment to entry, entry to chain, chain to tree, tree to the signed checkpoint. What does not
 fit is raised as evidence, and no state is returned. Memory stays flat in the log's length: batches
 of rows come and go; what remains belongs to the question (docs/spec/projections.md, rules 14-17).
+
+With `snapshots` it begins at the nearest one and leaves more on its way (rules 27-31). Then only
+the entries that are read are checked: those after the snapshot, and those before it that concern
+the question, each against the tree. What becomes evidence is replayed from entry 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Final
 
-from ledger.chain import ChainChecker
+from ledger.chain import ChainChecker, check_rows
 from ledger.checkpoint import open_checkpoint
 from ledger.errors import IncompleteError, TamperError
-from ledger.merkle import Frontier, check_consistency
+from ledger.merkle import Frontier, check_consistency, check_inclusion, frontier_at, prove_inclusion
+from ledger.tiles import TILE_WIDTH, split_hashes
 from projections.at import position
 from projections.facts import pipeline_stream
-from projections.fold import Facts, Question, bound_refs, folded
-from projections.state import State, state_of, unknown_pipeline
+from projections.fold import Facts, Question, bound_refs, folded, merged
+from projections.snapshots import Beginning, Marks, Snapshot, Snapshots, mark
+from projections.state import State, causes_named, state_of, unknown_pipeline
 
 if TYPE_CHECKING:
     from ledger.reader import Reader
@@ -51,22 +57,37 @@ def replayed(
     now: int,
     verified: bool = True,
     progress: Progress | None = None,
+    snapshots: Snapshots | None = None,
+    evidence: bool = False,
 ) -> State:
-    """The state, folded from every entry of the basis.
+    """The state, folded from every entry of the basis, or from the nearest of `snapshots` on.
 
-    Raises NotFoundError as `state` does; with `verified`, TamperError for the first entry that is
-    not what was signed and IncompleteError where that could not be found out.
+    For `evidence` every entry is read, whatever snapshots there are; `verified` replays leave new
+    ones. Raises NotFoundError as `state` does; with `verified`, TamperError for the first entry
+    that is not what was signed and IncompleteError where that could not be found out.
     """
     where = position(reader, at=at, known_at=known_at, basis=basis, now=now)
     question = Question(pipeline=pipeline, stage=stage, at=where.at)
     scope = pipeline_stream(pipeline, stage)
     wanted = _refs_to_expect(reader, question, where)
-    batches = _verified(reader, where.basis) if verified else _batches(reader, 0, where.basis)
+    begun = Beginning(question, wanted)
+    if snapshots is not None and not evidence:
+        begun = snapshots.beginning(question, where, wanted)
+    before = _Before(reader, begun, where, verified=verified)
+    facts = folded(question, before.rows(), wanted=wanted)
     seen = _Seen(scope, where, progress)
-    facts = folded(question, chain.from_iterable(map(seen.known, batches)), wanted=wanted)
-    if not seen.scope_there:
+    batches = (
+        _verified(reader, begun.size, where.basis, snapshots)
+        if verified
+        else _batches(reader, begun.size, where.basis)
+    )
+    after = folded(question, chain.from_iterable(map(seen.known, batches)), wanted=wanted)
+    facts = merged(facts, after)
+    if not (begun.scope_there or seen.scope_there):
         raise unknown_pipeline(pipeline, stage, _pipelines(reader, where.basis))
     _check_expected(bound_refs(facts), wanted, scope)
+    causes = before.read(causes_named(facts, min(begun.size, where.known)))
+    facts = merged(facts, folded(question, causes, wanted=wanted))
     return state_of(facts, question, where, reader.basis(where.basis))
 
 
@@ -122,29 +143,135 @@ def _pipelines(reader: Reader, size: int) -> list[tuple[str, str]]:
     return [(name, stage) for name, _, stage in names]
 
 
-def _batches(reader: Reader, start: int, stop: int) -> Iterator[list[Row]]:
+def _batches(reader: Reader, start: int, stop: int, every: int = BATCH) -> Iterator[list[Row]]:
+    """The rows of a range; at each multiple of `every` a batch ends."""
     rows = iter(reader.rows(start, stop))
-    while batch := list(islice(rows, BATCH)):
+    while batch := list(islice(rows, min(BATCH, every - start % every))):
+        start += len(batch)
         yield batch
 
 
-def _verified(reader: Reader, size: int) -> Iterator[list[Row]]:
-    """The rows of the first `size` entries, each checked before it is handed on.
+def _verified(
+    reader: Reader, start: int, size: int, snapshots: Snapshots | None
+) -> Iterator[list[Row]]:
+    """The rows from `start` on of the first `size` entries, each checked before it is handed on.
 
     1. Payload, commitment, entry, leaf hash and link of each row agree.
     2. The tree over the leaf hashes has the root of the basis.
     3. The newest signed checkpoint has that root, or is consistent with it.
+
+    The tree of the first `start` entries is the one that the ledger's tiles give: by 2 and 3 it is
+    the beginning of the one that was signed.
     """
-    checker, frontier = ChainChecker(reader.origin), Frontier.empty()
-    for batch in _batches(reader, 0, size):
+    head = reader.chain_head(start)
+    checker = ChainChecker(
+        reader.origin, start=start, prev=head.last_leaf, recorded_at=head.recorded_at
+    )
+    frontier = frontier_at(start, reader.nodes(reader.size()))
+    leaving = None if snapshots is None else _Leaving(snapshots, reader.origin, start)
+    every = BATCH if snapshots is None else snapshots.every
+    for batch in _batches(reader, start, size, every):
         checked = checker.check(batch)
         if checked.findings:
             raise checked.findings[0].error()
         frontier = frontier.extended(checked.leaf_hashes)
+        if leaving is not None:
+            leaving.passed(batch, frontier)
         yield batch
     if frontier.size != size:
         raise IncompleteError(f"the ledger gave {frontier.size} of {size} entries")
     _check_root(reader, frontier)
+
+
+class _Leaving:
+    """Leaves a snapshot at every so many entries, of rows that were checked.
+
+    Whether their root was signed is known at the end only: a snapshot of another root than the
+    ledger's is not used.
+    """
+
+    def __init__(self, snapshots: Snapshots, origin: str, start: int) -> None:
+        self._snapshots = snapshots
+        self._origin = origin
+        self._start = start
+        self._marks = Marks()
+
+    def passed(self, batch: list[Row], frontier: Frontier) -> None:
+        mark(self._marks, batch)
+        if frontier.size % self._snapshots.every:
+            return
+        self._snapshots.save(
+            Snapshot(
+                origin=self._origin,
+                start_size=self._start,
+                tree_size=frontier.size,
+                root=frontier.root(),
+                marks=self._marks,
+            )
+        )
+        self._start, self._marks = frontier.size, Marks()
+
+
+class _Before:
+    """Reads the entries before a snapshot that a question needs, and checks them if it shall."""
+
+    def __init__(
+        self, reader: Reader, begun: Beginning, where: Position, *, verified: bool
+    ) -> None:
+        self._reader = reader
+        self._begun = begun
+        self._known = where.known
+        self._verified = verified
+
+    def rows(self) -> Iterator[Row]:
+        """The rows that concern the question; first all but the ends, then those of what began."""
+        begun: set[str] = set()
+        for row in self.read(self._begun.entries(self._known)):
+            begun.add(row[3])
+            yield row
+        yield from self.read(self._begun.ends_of(begun, self._known))
+
+    def read(self, indexes: list[int]) -> Iterator[Row]:
+        """The rows of these entries, all before the snapshot."""
+        for start in range(0, len(indexes), BATCH):
+            rows = self._reader.rows_at(indexes[start : start + BATCH])
+            yield from _in_tree(self._reader, self._begun.size, rows) if self._verified else rows
+
+
+def _in_tree(reader: Reader, size: int, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, in the order of the ledger, each checked to be an entry of its first `size`.
+
+    1. Payload, commitment, entry and leaf hash of each row agree; the hash of the entry before is
+    the stored one, and the leaf hash covers it. 2. Each leaf hash stands in its tile, and the tile
+    leads to the root: one proof a tile, because the proof is made of all of the tile's hashes.
+    """
+    nodes = reader.nodes(reader.size())
+    root = frontier_at(size, nodes).root()
+    for tile, of_tile in groupby(rows, key=lambda row: row[0] // TILE_WIDTH):
+        leaves = split_hashes(nodes.row(0, tile))
+        proved = False
+        for row in of_tile:
+            offset = row[0] % TILE_WIDTH
+            if not proved:
+                proof = prove_inclusion(row[0], size, nodes)
+                check_inclusion(row[0], size, leaves[offset], proof, root)
+                proved = True
+            prev = leaves[offset - 1] if offset else reader.chain_head(row[0]).last_leaf
+            _check_row(reader.origin, row, prev, leaves[offset])
+            yield row
+
+
+def _check_row(origin: str, row: Row, prev: bytes, leaf: bytes) -> None:
+    checked = check_rows([row], ledger=origin, prev=prev, start=row[0])
+    if checked.findings:
+        raise checked.findings[0].error()
+    if checked.leaf_hashes != [leaf]:
+        raise TamperError(
+            "it is not the entry that the tree holds",
+            index=row[0],
+            expected=leaf.hex(),
+            found=row[9].hex(),
+        )
 
 
 def _check_root(reader: Reader, frontier: Frontier) -> None:

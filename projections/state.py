@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from projections.at import Moment, Position
     from projections.index import Index
 
-__all__ = ["Binding", "Change", "Open", "Since", "State", "state", "state_digest_now", "state_of"]
+__all__ = [
+    "Binding",
+    "Change",
+    "Open",
+    "Since",
+    "State",
+    "causes_named",
+    "state",
+    "state_digest_now",
+    "state_of",
+]
 
 UNRECORDED: Final[Mapping[str, Any]] = {}
 
@@ -287,16 +297,22 @@ def unknown_pipeline(
 
 def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
     """The facts, and those approvals that bindings name among their causes."""
-    causes = {
-        cause
-        for (part, _), fact in facts.latest.items()
-        if part == "slot"
-        for cause in _causes(fact)
-        if cause < known
-    }
-    for row in reader.rows_at(sorted(causes)):
+    for row in reader.rows_at(causes_named(facts, known)):
         facts = merged(facts, approval_at(row))
     return facts
+
+
+def causes_named(facts: Facts, known: int) -> list[int]:
+    """The known entries that the bindings in effect name as their causes, in order."""
+    return sorted(
+        {
+            cause
+            for (part, _), fact in facts.latest.items()
+            if part == "slot"
+            for cause in _causes(fact)
+            if cause < known
+        }
+    )
 
 
 def _causes(fact: Fact) -> list[int]:

@@ -34,6 +34,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from ledger.errors import ConflictError, StoreError
 
 __all__ = [
+    "COMPARED",
     "TABLES",
     "Ask",
     "Build",
@@ -61,10 +62,14 @@ TABLES: Final = (
     "parent",
     "run_asset",
     "dead_letter",
+    "snapshot",
 )
 """What a build consists of."""
 
-VERSION: Final = 2
+COMPARED: Final = TABLES[:-1]
+"""What a rebuild makes anew, and must make alike. Snapshots are made by replays."""
+
+VERSION: Final = 3
 
 Ask = tuple[str, dict[str, Any]]
 """A statement's name and its values."""
@@ -136,7 +141,8 @@ class Tables(Protocol):
         ...
 
     def digests(self, build: int) -> dict[str, str]:
-        """A digest of each table of a build, over its rows in whatever order; inside `writing`.
+        """A digest of each compared table of a build, over its rows in whatever order; inside
+        `writing`.
 
         Comparable only with each other, by the same connection.
         """
