@@ -18,18 +18,18 @@ the question, each against the tree. What becomes evidence is replayed from entr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import chain, groupby, islice
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from ledger.chain import ChainChecker, check_rows
+from ledger.chain import ChainChecker
 from ledger.checkpoint import open_checkpoint
 from ledger.errors import IncompleteError, TamperError
-from ledger.merkle import Frontier, check_consistency, check_inclusion, frontier_at, prove_inclusion
-from ledger.tiles import TILE_WIDTH, split_hashes
+from ledger.merkle import Frontier, check_consistency, frontier_at
 from projections.at import position
 from projections.facts import pipeline_stream
 from projections.fold import Facts, Question, bound_refs, folded, merged
+from projections.proved import Proved
 from projections.snapshots import Beginning, Marks, Snapshot, Snapshots, mark
 from projections.state import State, causes_named, state_of, unknown_pipeline
 
@@ -221,7 +221,7 @@ class _Before:
         self._reader = reader
         self._begun = begun
         self._known = where.known
-        self._verified = verified
+        self._proved = Proved(reader, begun.size) if verified else None
 
     def rows(self) -> Iterator[Row]:
         """The rows that concern the question; first all but the ends, then those of what began."""
@@ -235,43 +235,7 @@ class _Before:
         """The rows of these entries, all before the snapshot."""
         for start in range(0, len(indexes), BATCH):
             rows = self._reader.rows_at(indexes[start : start + BATCH])
-            yield from _in_tree(self._reader, self._begun.size, rows) if self._verified else rows
-
-
-def _in_tree(reader: Reader, size: int, rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows, in the order of the ledger, each checked to be an entry of its first `size`.
-
-    1. Payload, commitment, entry and leaf hash of each row agree; the hash of the entry before is
-    the stored one, and the leaf hash covers it. 2. Each leaf hash stands in its tile, and the tile
-    leads to the root: one proof a tile, because the proof is made of all of the tile's hashes.
-    """
-    nodes = reader.nodes(reader.size())
-    root = frontier_at(size, nodes).root()
-    for tile, of_tile in groupby(rows, key=lambda row: row[0] // TILE_WIDTH):
-        leaves = split_hashes(nodes.row(0, tile))
-        proved = False
-        for row in of_tile:
-            offset = row[0] % TILE_WIDTH
-            if not proved:
-                proof = prove_inclusion(row[0], size, nodes)
-                check_inclusion(row[0], size, leaves[offset], proof, root)
-                proved = True
-            prev = leaves[offset - 1] if offset else reader.chain_head(row[0]).last_leaf
-            _check_row(reader.origin, row, prev, leaves[offset])
-            yield row
-
-
-def _check_row(origin: str, row: Row, prev: bytes, leaf: bytes) -> None:
-    checked = check_rows([row], ledger=origin, prev=prev, start=row[0])
-    if checked.findings:
-        raise checked.findings[0].error()
-    if checked.leaf_hashes != [leaf]:
-        raise TamperError(
-            "it is not the entry that the tree holds",
-            index=row[0],
-            expected=leaf.hex(),
-            found=row[9].hex(),
-        )
+            yield from rows if self._proved is None else self._proved.checked(rows)
 
 
 def _check_root(reader: Reader, frontier: Frontier) -> None:
