@@ -32,27 +32,37 @@ def state(
     known_at: str | None,
     basis: int | None,
     now: int,
+    replay: bool = False,
     proof: Path | None = None,
 ) -> State:
-    """The state. With `proof` it is replayed from every entry too, compared, and bundled.
+    """The state. With `replay` it is replayed too, from the nearest snapshot, and compared; with
+    `proof` from every entry, and bundled.
 
     Raises TamperError where index and entries disagree: the entries are right, and the index, which
-    holds nothing of its own, must be deleted.
+    holds nothing of its own, must be dropped.
     """
     moment, known = rooms.moment(at, now=now), rooms.moment(known_at, now=now, known=True)
     found = rooms.state(pipeline, stage, at=moment, known_at=known, basis=basis, now=now)
-    if proof is None:
+    if proof is None and not replay:
         return found
     again = rooms.replayed(
-        pipeline, stage, at=moment, known_at=known, basis=found.basis.tree_size, now=now
+        pipeline,
+        stage,
+        at=moment,
+        known_at=known,
+        basis=found.basis.tree_size,
+        now=now,
+        evidence=proof is not None,
     )
     if again.state_digest != found.state_digest:
         raise TamperError(
-            "the index says something else than the entries: delete the file asof.db.index",
+            "the index says something else than the entries: `asof projections drop`, which drops "
+            "its snapshots too, and ask again",
             expected=again.state_digest,
             found=found.state_digest,
         )
-    _bundle(rooms, again, proof, now)
+    if proof is not None:
+        _bundle(rooms, again, proof, now)
     return again
 
 

@@ -238,10 +238,15 @@ class Rooms:
         known_at: Moment | None,
         basis: int | None,
         now: int,
+        evidence: bool,
     ) -> State:
-        """The state from the entries alone, each of them verified on the way."""
+        """The state from the entries alone, each of them that is read verified on the way; it
+        leaves snapshots beside the index. As `evidence` from the first entry, whatever snapshots
+        there are.
+        """
         from projections.replay import replayed
 
+        snapshots = self.index.snapshots(notice=self._notice)
         with self.watch("Replaying") as tell:
             return replayed(
                 self.reader,
@@ -252,6 +257,8 @@ class Rooms:
                 basis=basis,
                 now=now,
                 progress=tell,
+                snapshots=snapshots,
+                evidence=evidence,
             )
 
     def nearest(self, pipeline: str, stage: str, question: Callable[[], Answer]) -> Answer:

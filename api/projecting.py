@@ -43,6 +43,7 @@ def status(rooms: Rooms, *, now: int) -> dict[str, Any]:
                 {"build": one.number, "entries": one.size, "live": one.live}
                 for one in index.builds()
             ],
+            "newest_snapshot": index.snapshots().newest(),
             "problem": problem,
         }
 

@@ -43,7 +43,7 @@ def _status(session: Session) -> None:
     """How far the index is behind the ledger, and which entries it could not take.
 
     Nothing is indexed by asking. A dead letter is an entry that could not be indexed; it is read
-    with every state, so that no answer lacks it.
+    with every state, so that no answer lacks it. A snapshot is where a replay may begin.
     """
     from api.projecting import status
 
@@ -64,11 +64,16 @@ def _status_lines(found: dict[str, Any], ink: Ink) -> Iterator[str]:
         ("state", "runs" if paused is None else f"stands before entry {paused}"),
         ("dead letters", str(len(letters))),
         *((f"entry {one['entry']}", plain(one["reason"])) for one in letters[:_SHOWN_LETTERS]),
+        ("newest snapshot", _snapshot(found["newest_snapshot"])),
         *(("build", f"{one['entries']} entries, not live") for one in _unfinished(found)),
     ]
     if found["problem"]:
         rows.append(("problem", plain(found["problem"])))
     yield from pairs(rows, ink)
+
+
+def _snapshot(tree_size: int | None) -> str:
+    return "none" if tree_size is None else f"at {tree_size} entries"
 
 
 def _unfinished(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -80,7 +85,8 @@ def _rebuild(session: Session) -> None:
 
     Questions are answered from the live one meanwhile. Where both stand at the same entry they are
     compared, and the tables that differ are named. It stops at the first entry that it cannot
-    apply. A rebuild that is running already ends, and this one takes its place.
+    apply. A rebuild that is running already ends, and this one takes its place. Snapshots are
+    dropped.
     """
     from api.projecting import rebuild
 
@@ -99,7 +105,7 @@ def _rebuilt_lines(done: dict[str, Any]) -> Iterator[str]:
 def _drop(session: Session, yes: YesOption = False) -> None:
     """Drop the index of this ledger. The ledger is not touched; the next question builds it again.
 
-    Other ledgers of the same database keep theirs.
+    Its snapshots are dropped with it. Other ledgers of the same database keep theirs.
     """
     from api.projecting import drop
 

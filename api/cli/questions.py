@@ -96,6 +96,13 @@ def _register_state(app: typer.Typer) -> None:
         at: AtOption = None,
         known_at: KnownAtOption = None,
         basis: BasisOption = None,
+        replay: Annotated[
+            bool,
+            typer.Option(
+                "--replay",
+                help="Fold the entries too, from the nearest snapshot on, and compare.",
+            ),
+        ] = False,
         proof: Annotated[
             Path | None,
             typer.Option(
@@ -120,6 +127,7 @@ def _register_state(app: typer.Typer) -> None:
             known_at=known_at,
             basis=basis,
             now=session.now,
+            replay=replay,
             proof=proof,
         )
         answer = found.as_json()
@@ -129,6 +137,8 @@ def _register_state(app: typer.Typer) -> None:
             rows=state_rows(answer),
             columns=STATE_COLUMNS,
         )
+        if replay and proof is None:
+            session.say("replayed: the same digest")
         if proof is not None:
             session.say(f"replayed from {answer['basis']['tree_size']} entries: the same digest")
             session.say(f"wrote {proof}; check it with: asof verify {proof}")

@@ -11,6 +11,8 @@ import pytest
 
 from api.cli import main
 from ledger.stores.postgres import migrate
+from projections.index import Index
+from projections.snapshots import Beginning
 
 SCOPE = ["-p", "forecast", "-s", "production"]
 ASSET = {
@@ -83,6 +85,30 @@ def test_drop_asks_first(run: Run) -> None:
     assert run("projections", "status")["entries"] > 0
     assert run("projections", "drop", "--yes")["entries"] > 0
     assert run("projections", "status")["entries"] == 0
+
+
+def test_replays_leave_snapshots_and_begin_at_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def newest() -> int | None:
+        return run("projections", "status")["newest_snapshot"]
+
+    size = run("projections", "status")["ledger_entries"]
+    asked = ["state", *SCOPE, "--at", f"index:{size - 1}", "--replay"]
+    answer = run(*asked)
+    assert newest() is None  # too few entries
+    monkeypatch.setitem(Index.snapshots.__kwdefaults__, "every", 2)
+    assert run(*asked) == answer and newest() == size - size % 2
+    begun_at: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Beginning, "entries", lambda self, _: begun_at.append(self.size) or [])
+        assert run(*asked, "--proof", "bundle.zip") == answer
+        run(*asked, code=1)  # what a snapshot hides
+    assert begun_at == [0, newest()]  # evidence begins at the first entry
+    run("projections", "rebuild")
+    assert newest() is None
+    assert main(["projections", "status"]) == 0
+    assert "newest snapshot" in capsys.readouterr().out
 
 
 def test_tables_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
