@@ -22,7 +22,7 @@ from ledger.chain import EARLIEST, ChainChecker
 from ledger.errors import TamperError
 from ledger.hashing import HASH_SIZE
 from ledger.merkle import check_inclusion, prove_inclusion, root_at
-from ledger.tiles import TILE_WIDTH, split_hashes, tile_root
+from ledger.tiles import TILE_WIDTH, tile_root
 
 if TYPE_CHECKING:
     from ledger.reader import Reader
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Proved"]
 
-TILES_HELD: Final = 256
+TILES_HELD: Final = 1_024
+"""Eight kilobytes each."""
 
 
 class Proved:
@@ -58,16 +59,20 @@ class Proved:
         for row in rows:
             tile, offset = divmod(row[0], TILE_WIDTH)
             leaves = self._leaves(tile)
-            prev = leaves[offset - 1] if offset else self._reader.chain_head(row[0]).last_leaf
+            leaf = _hash_at(leaves, offset)
+            prev = _hash_at(leaves, offset - 1) if offset else self._last_leaf(row[0])
             self._check(row, prev)
-            if row[9] != leaves[offset]:
+            if row[9] != leaf:
                 raise TamperError(
                     "it is not the entry that the tree holds",
                     index=row[0],
-                    expected=leaves[offset].hex(),
+                    expected=leaf.hex(),
                     found=row[9].hex(),
                 )
             yield row
+
+    def _last_leaf(self, size: int) -> bytes:
+        return self._reader.chain_head(size).last_leaf
 
     def _check(self, row: Row, prev: bytes) -> None:
         """The chain's own check, begun at this row: nothing is asked of the rows before it."""
@@ -76,31 +81,35 @@ class Proved:
         for finding in checker.check([row]).findings:
             raise finding.error()
 
-    def _proved_leaves(self, tile: int) -> list[bytes]:
+    def _proved_leaves(self, tile: int) -> bytes:
         """The leaf hashes of a tile, all those of the tree shown to be in it."""
         data = self._nodes.row(0, tile)
         if (tile + 1) * TILE_WIDTH > self._size:
             self._prove(tile * TILE_WIDTH)
-            return split_hashes(data)
+            return data
         above, place = divmod(tile, TILE_WIDTH)
-        expected, found = self._roots(above)[place], tile_root(data)
+        expected, found = _hash_at(self._roots(above), place), tile_root(data)
         if expected != found:
             raise TamperError(
                 f"tile {tile} is not the one that the tree holds",
                 expected=expected.hex(),
                 found=found.hex(),
             )
-        return split_hashes(data)
+        return data
 
-    def _proved_roots(self, above: int) -> list[bytes]:
+    def _proved_roots(self, above: int) -> bytes:
         """The roots of 256 full tiles. The proof shows all but the first, which it makes of leaves:
         `_proved_leaves` does so with every tile.
         """
         self._prove(above * TILE_WIDTH * TILE_WIDTH)
-        return split_hashes(self._nodes.row(1, above))
+        return self._nodes.row(1, above)
 
     def _prove(self, index: int) -> None:
         """Every hash that stands in a row of tiles beside the way from this leaf to the root."""
-        leaf = self._nodes.row(0, index // TILE_WIDTH)[:HASH_SIZE]
+        leaf = _hash_at(self._nodes.row(0, index // TILE_WIDTH), 0)
         proof = prove_inclusion(index, self._size, self._nodes)
         check_inclusion(index, self._size, leaf, proof, self._root)
+
+
+def _hash_at(row: bytes, place: int) -> bytes:
+    return row[place * HASH_SIZE : (place + 1) * HASH_SIZE]
