@@ -16,7 +16,7 @@ import sys
 __all__ = ["GC_THRESHOLD", "SWITCH_SECONDS", "tune_for_writing"]
 
 GC_THRESHOLD = 50_000
-SWITCH_SECONDS = 0.000_5
+SWITCH_SECONDS = 0.000_05
 
 
 def tune_for_writing() -> None:

@@ -23,6 +23,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -187,6 +188,7 @@ def _format_slot(mark: GuardMark) -> bytes:
     return record.ljust(SLOT_BYTES, b"\x00")
 
 
+@lru_cache(maxsize=8)  # what was written last is read again before each advance
 def _parse_slot(data: bytes) -> GuardMark | None:
     """The mark of exactly what `_format_slot` writes; None for anything else."""
     try:

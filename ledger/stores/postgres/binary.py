@@ -99,8 +99,13 @@ def hash_array(values: Sequence[bytes]) -> Encoded:
 
 def blob_array(values: Sequence[bytes | None]) -> Encoded:
     """bytea[] of any sizes, with NULL for None."""
-    data = b"".join([part for value in values for part in _blob(value)])
-    return _array(BYTEA, BYTEA_ARRAY, len(values), data, nulls=None in values)
+    nulls = None in values
+    if nulls:
+        data = b"".join([part for value in values for part in _blob(value)])
+    else:
+        lengths = map(_length, map(len, values))  # type: ignore[arg-type]
+        data = b"".join(chain.from_iterable(zip(lengths, values, strict=True)))  # type: ignore[arg-type]
+    return _array(BYTEA, BYTEA_ARRAY, len(values), data, nulls=nulls)
 
 
 def copied_rows(ledger: int, rows: Iterable[Row], piece_bytes: int = 1 << 18) -> Iterator[bytes]:

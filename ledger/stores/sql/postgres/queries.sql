@@ -147,6 +147,9 @@ SELECT low, high FROM search ORDER BY high - low LIMIT 1;
 -- name: tile
 SELECT hashes FROM asof.tile WHERE ledger = %s AND level = %s AND number = %s;
 
+-- name: tiles_from
+SELECT number, hashes FROM asof.tile WHERE ledger = %s AND level = %s AND number >= %s ORDER BY number LIMIT %s;
+
 -- name: tiles_after
 SELECT level, number, hashes FROM asof.tile WHERE ledger = %s AND (level, number) > (%s, %s)
 ORDER BY level, number LIMIT %s;
