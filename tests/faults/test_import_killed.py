@@ -113,9 +113,9 @@ def test_killed_at_a_named_point_and_started_again(world: World, point: str, nth
 
 
 def test_killed_again_and_again(world: World) -> None:
-    """Each run dies after its second transaction that writes; they add up to the whole."""
+    """Each run dies within its second transaction that writes; they add up to the whole."""
     for _ in range(20):
-        status = import_until_killed(world, Crash("guarded", 2))
+        status = import_until_killed(world, Crash("write", 2))
         if status == 0:
             break
         assert status == -signal.SIGKILL

@@ -212,12 +212,9 @@ def test_a_session_that_an_administrator_ends(cluster: Cluster, url: str, keys: 
     with open_ledger(url, keys=keys) as ledger:
         check_written_once(ledger, "before")
         cluster.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE application_name = 'asof' AND backend_type = 'client backend'"
         )
-        with pytest.raises(StoreError) as told:
-            ledger.writer.append([note("after")], idempotency_key="after")
-        assert not isinstance(told.value, UnknownOutcomeError)
         assert ledger.reader.size() == 2
-        check_written_once(ledger, "after")
+        check_written_once(ledger, "after")  # its end was heard of before anything was sent
     check_valid(url, keys)

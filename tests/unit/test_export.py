@@ -22,6 +22,7 @@ from ledger.export import (
 )
 from ledger.keys import load_vkey
 from ledger.reader import Reader
+from ledger.store import Tracked
 from ledger.stores.memory import MemoryStore
 from ledger.stores.sqlite import SqliteStore
 from tests.support.claims import SIGNER, STRANGER, Told, opened, story
@@ -165,6 +166,9 @@ def test_nothing_is_appended_to_a_folder(told: Told, tmp_path: Path) -> None:
         folder.transaction()
     with pytest.raises(StoreError, match="import it"):
         folder.create(folder.head())
+    assert not folder.recovers and folder.migrations() == () and folder.tracked("f") is None
+    with pytest.raises(StoreError, match="is an export"):
+        folder.track(Tracked("f", 1))
 
 
 def test_a_folder_without_a_checkpoint_is_no_export(tmp_path: Path) -> None:

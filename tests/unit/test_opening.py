@@ -155,6 +155,7 @@ def test_urls_name_files() -> None:
     assert sqlite_path("sqlite:////var/lib/asof.db") == Path("/var/lib/asof.db")
     assert sqlite_path("sqlite:///a b?#ü.db") == Path("a b?#ü.db")
     assert place_of("sqlite:///x/asof.db").beside(".keys") == Path("x/asof.keys")
+    assert place_of("postgresql://app@db/audit").exists()
     assert place_of("postgresql://app@db/audit").beside(".keys") == Path("asof.keys")
 
 

@@ -467,6 +467,61 @@ def test_a_commit_with_a_warning_is_unknown(pg_database: str, pg_url: str, tmp_p
         assert done.repeated and ledger.reader.size() == 2
 
 
+def test_a_word_of_the_server_is_no_warning(pg_database: str, pg_url: str, tmp_path: Path) -> None:
+    with create_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+        as_admin(
+            pg_database,
+            "CREATE FUNCTION public.say() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE NOTICE 'good morning'; RETURN NULL; END $$",
+            "CREATE CONSTRAINT TRIGGER say AFTER INSERT ON asof.entry INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION public.say()",
+        )
+        assert ledger.writer.append([note("a")]).first_index == 1
+
+
+def test_a_connection_that_cannot_undo_is_closed(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_transaction: object) -> None:
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction_module.PostgresTransaction, "abort", fail)
+        with pytest.raises(KeyError), store.transaction() as transaction:
+            transaction.head()
+            raise KeyError
+    append_rows(store, made_rows(["note/a"]))
+    assert store.head() == made_head(1)
+
+
+def test_a_pool_that_was_closed_says_so(store: PostgresStore) -> None:
+    store._pool.close()
+    with pytest.raises(StoreError, match="is closed"):
+        store.head()
+
+
+def test_rows_and_tiles_read_ahead_are_given_out_once(
+    pg_database: str, pg_url: str, tmp_path: Path
+) -> None:
+    """Who asks again is answered from the server, so a change in between is seen."""
+    with create_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+        ledger.writer.append(notes(1200, "note/a"))
+        store = ledger.store
+        pieces = [store.raw_rows(start, start + 256) for start in (0, 256, 512)]
+        assert [row[0] for piece in pieces for row in piece] == list(range(768))
+        tiles = [store.tile(0, number) for number in range(5)]
+        assert [tile is None for tile in tiles] == [False] * 4 + [True]
+        without_triggers(
+            pg_database,
+            "UPDATE asof.entry SET actor = 'user:eve' WHERE idx = 3",
+            "DELETE FROM asof.entry WHERE idx = 900",
+        )
+        assert store.raw_rows(0, 256)[3][2] == "user:eve"
+        assert len(store.raw_rows(768, 1024)) == 255
+        assert len(store.raw_rows(1100, 1400)) == 101
+        assert store.tile(0, 0) == tiles[0] and store.tile(0, 1) == tiles[1]
+
+
 def test_a_lock_that_is_held_is_waited_for_and_given_up(
     pg_database: str, pg_url: str, tmp_path: Path
 ) -> None:

@@ -603,3 +603,28 @@ def test_a_reader_that_outlives_the_store_is_closed(store: SqliteStore) -> None:
         store.close()
     with pytest.raises(sqlite3.ProgrammingError):
         connection.execute("SELECT 1")
+
+
+# ------------------------------------------------------------------------------ migrations
+
+
+def test_a_file_of_an_older_schema_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(sqlite_store._script(sqlite_store.MIGRATIONS[:1]))
+    for write in (True, False):
+        with pytest.raises(StoreError, match=r"older asof \(schema 1.* run `asof migrate`"):
+            SqliteStore.open(path, write=write)
+    for dry_run in (True, True, False):
+        steps = SqliteStore.migrate(path, dry_run=dry_run)
+        assert [step.name for step in steps] == ["followers"]
+    assert SqliteStore.migrate(path) == []
+    with closing(SqliteStore.open(path)) as store:
+        assert store.check_integrity() == [] and store.tracked("f") is None
+
+
+def test_a_position_of_another_type_is_evidence() -> None:
+    with pytest.raises(TamperError, match="a follower's position"):
+        sqlite_store._as_position((1, "x"), "here")

@@ -26,6 +26,7 @@ from ledger.errors import (
 from ledger.guard import MemoryGuard
 from ledger.note import Signer
 from ledger.opening import Ledger, _first_head
+from ledger.reader import Reader
 from ledger.receipt import check_receipt
 from ledger.sequencer import load_right_edge
 from ledger.store import AppendTransaction, Forecast, KeyUse, Row
@@ -564,3 +565,22 @@ def test_known_streams_are_bounded(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     sequencer = ledger.writer._sequencer
     assert len(sequencer._versions) <= 4
     assert batches.MAX_BATCH_ENTRIES == 50_000
+
+
+@pytest.mark.parametrize("most", [0, 1, 100])
+def test_what_another_writer_appended_is_caught_up_with(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaf by leaf where it is little, by the tiles where it is much; alike in the end."""
+    monkeypatch.setattr(sequencing, "MAX_CATCH_UP", most)
+    signer, store = Signer.from_seed(ORIGIN, b"\x01" * 32), MemoryStore()
+    store.create(_first_head(signer))
+    writers = [
+        Writer(store, signer, guard=MemoryGuard(), clock=SettableClock(), entropy=seeded())
+        for _ in range(2)
+    ]
+    for number in range(9):
+        writers[number % 2].append(notes(60 if number == 4 else 1, f"note/{number % 3}"))
+    for writer in writers:
+        writer.close()
+    check_whole(store, Reader(store, signer.vkey))

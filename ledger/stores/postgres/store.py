@@ -400,15 +400,17 @@ class PostgresStore:
         """The whole answer. What was read on a connection that the server has dropped meanwhile is
         read again on another; after a restart of the server all of them are. Who has waited for a
         connection in vain does not wait a second time."""
-        for attempt in range(2):
-            try:
-                with self._reading() as connection:
-                    return self._answer(connection, statement, values)
-            except UnreachableError as exc:
-                if attempt or self._closed or isinstance(exc.__cause__, PoolTimeout):
-                    raise
-                self._pool.check()
-        raise AssertionError("the second attempt returns or raises")
+        try:
+            return self._answered(statement, values)
+        except UnreachableError as exc:
+            if self._closed or isinstance(exc.__cause__, PoolTimeout):
+                raise
+        self._pool.check()
+        return self._answered(statement, values)
+
+    def _answered(self, statement: LiteralString, values: Any) -> list[Any]:
+        with self._reading() as connection:
+            return self._answer(connection, statement, values)
 
     def _answer(self, connection: Connection, statement: LiteralString, values: Any) -> list[Any]:
         with connection.cursor(binary=True) as cursor:

@@ -221,8 +221,9 @@ class PostgresTransaction:
                 self._commit_whole(step, rows)
             return
         with translated(self._place):
-            self._send(rows[self._copied :])
-            self._end_copy()
+            self._send(rows[self._copied :]).write(COPY_END)
+            self._copy = None
+            self._copying.close()  # the server has read everything, or says what it objects to
         with self._watched():
             self._commit_copied(step)
 
@@ -249,7 +250,7 @@ class PostgresTransaction:
             self._connection.execute("COMMIT")
             self._check_moved(advanced.fetchone())
 
-    def _send(self, rows: Sequence[Row]) -> None:
+    def _send(self, rows: Sequence[Row]) -> psycopg.Copy:
         """Rows by COPY, which is begun with the first."""
         if self._copy is None:
             self._ask()
@@ -261,13 +262,7 @@ class PostgresTransaction:
         for piece in copied_rows(self._ledger or 0, rows):
             self._copy.write(piece)
         self._copied += len(rows)
-
-    def _end_copy(self) -> None:
-        """The server has read everything, or says what it objects to."""
-        if self._copy is not None:
-            self._copy.write(COPY_END)
-            self._copy = None
-            self._copying.close()
+        return self._copy
 
     def _lock_as_trusted(self) -> None:
         """The lock, and the head as it was believed to be, or HeadMovedError."""
