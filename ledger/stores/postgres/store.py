@@ -214,6 +214,7 @@ class PostgresStore:
         answered from the server."""
         with self._ahead_lock:
             first, rows = self._rows_ahead
+            self._rows_ahead = (0, [])
             if first != start or len(rows) < stop - start:
                 rows = self._ask("rows", start, start + ROWS_AHEAD, ROWS_AHEAD)
                 if not rows or (rows[0][0], rows[-1][0]) != (start, start + len(rows) - 1):
