@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
-__all__ = ["hinted", "hinting", "hints_of"]
+__all__ = ["MIGRATE", "hinted", "hinting", "hints_of"]
 
 _Error = TypeVar("_Error", bound=BaseException)
 _MARK = "try: "
+
+MIGRATE: Final = "asof migrate --admin postgresql://postgres@HOST/DATABASE --login NAME"
+"""What prepares a database for ledgers, and makes a login for them."""
 
 
 def hinted(error: _Error, hint: str) -> _Error:

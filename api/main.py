@@ -22,11 +22,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from api import __version__
-from api.hints import hinted
+from api.hints import MIGRATE, hinted, hinting
 from api.settings import Settings, environment
 from api.tuning import tune_for_writing
 from ledger.clock import system_clock
-from ledger.errors import ConflictError, MalformedError, NotFoundError
+from ledger.errors import (
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    NotPreparedError,
+    RefusedError,
+)
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, VKEY_FILE, has_signing_key, load_key, load_vkey
 from ledger.note import Signer, format_vkey
@@ -111,9 +117,12 @@ class Rooms:
         if self._write:
             tune_for_writing()
         try:
-            opened = open_ledger(
-                place, keys=self.settings.keys, write=self._write, check=self._check
-            )
+            with hinting(RefusedError, MIGRATE):
+                opened = open_ledger(
+                    place, keys=self.settings.keys, write=self._write, check=self._check
+                )
+        except NotPreparedError:
+            raise
         except NotFoundError as error:
             raise hinted(error, self._how_to_begin()) from None
         self._stack.callback(opened.close)
@@ -123,6 +132,8 @@ class Rooms:
         """What helps where the ledger, or the key to write to it, is not there."""
         if (keys_of(self.settings) / VKEY_FILE).exists() and self._write:
             return "a command that only asks, or ASOF_KEYS=FOLDER with the signing key"
+        if self.in_database:
+            return "asof init, or ASOF_KEYS=FOLDER of a ledger that there is"
         return "asof init, or --store sqlite:///PATH of a ledger that there is"
 
     @property
@@ -357,9 +368,12 @@ class Rooms:
 
 def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, Any]:
     """Begin the ledger and its key; say what was made. Raises ConflictError where one is."""
+    place = store_of(settings)
     try:
-        place = store_of(settings)
-        with create_ledger(place, origin=origin, keys=settings.keys, actor=actor) as ledger:
+        with (
+            hinting(RefusedError, MIGRATE),
+            create_ledger(place, origin=origin, keys=settings.keys, actor=actor) as ledger,
+        ):
             return {
                 "origin": ledger.reader.origin,
                 "store": place.url,
@@ -367,7 +381,8 @@ def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, A
                 "vkey": format_vkey(ledger.vkey),
             }
     except ConflictError as error:
-        raise hinted(error, "asof log, or --store sqlite:///PATH for a new one") from None
+        another = "--store sqlite:///PATH" if isinstance(place, FilePlace) else "ASOF_KEYS=FOLDER"
+        raise hinted(error, f"asof log, or {another} for a new one") from None
 
 
 def describe_keys(settings: Settings) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from api.hints import hinted
 from api.main import store_of
 from api.settings import Settings
+from api.urls import as_user
 from ledger.errors import MalformedError
 from ledger.places import DatabasePlace, FilePlace, place_of
 
@@ -46,7 +46,7 @@ def _migrate_database(
     schema = done.before + len(done.steps)
     told = _told(place.url, schema, done.steps, dry_run=dry_run)
     if login is not None:
-        told |= {"store": _as(place.url, login), "login": login}
+        told |= {"store": as_user(place.given, login), "login": login}
         told |= {"password": done.password, "roles": [f"asof_{role}" for role in roles]}
     return told
 
@@ -61,10 +61,3 @@ def _told(store: str, schema: int, steps: Any, *, dry_run: bool) -> dict[str, An
         "password": None,
         "roles": [],
     }
-
-
-def _as(url: str, login: str) -> str:
-    """The URL with another user."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(login, safe='')}@{host}"))

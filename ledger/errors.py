@@ -10,7 +10,9 @@
     │   ├── ConflictError         somebody else was first: re-read, decide again
     │   │   └── HeadMovedError        another process has appended: read the head again
     │   ├── NotFoundError         there is no such entry, stream, object, file
+    │   │   └── NotPreparedError      there is no such database, or it was never migrated
     │   ├── UnreachableError      the store or system does not answer
+    │   │   └── LoginRefusedError     it answers, and does not let this user in
     │   └── UnknownOutcomeError   it may have happened: ask again with the same key
     ├── TamperError           evidence: what is there is not what was signed
     └── IncompleteError       it could not be verified: neither good nor bad is known
@@ -26,8 +28,10 @@ __all__ = [
     "ConflictError",
     "HeadMovedError",
     "IncompleteError",
+    "LoginRefusedError",
     "MalformedError",
     "NotFoundError",
+    "NotPreparedError",
     "RefusedError",
     "StoreError",
     "TamperError",
@@ -85,10 +89,18 @@ class NotFoundError(StoreError):
     exit_code = 3
 
 
+class NotPreparedError(NotFoundError):
+    """There is no such database, or it is not prepared for ledgers: it wants `asof migrate`."""
+
+
 class UnreachableError(StoreError):
     """The store or the system did not answer; nothing is known to have changed."""
 
     exit_code = 6
+
+
+class LoginRefusedError(UnreachableError):
+    """The server does not let this user in: the name, the password or its rules say no."""
 
 
 class UnknownOutcomeError(StoreError):

@@ -12,6 +12,7 @@ an entry whose payload is withheld still passes by stream, type and actor.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -41,23 +42,25 @@ class Filter:
 
 
 def log(
-    reader: Reader, wanted: Filter, *, wait: Callable[[], bool] | None = None
+    reader: Reader,
+    wanted: Filter,
+    *,
+    last: int | None = None,
+    wait: Callable[[], bool] | None = None,
 ) -> Iterator[Record]:
-    """The matching entries from the oldest on. Memory is flat.
+    """The matching entries from the oldest on, of those that are there the newest `last`. Memory is
+    flat.
 
     With `wait` it goes on: at the end `wait()` is called (to sleep, to show a sign of life), and
     while it says True new entries follow. `end` is then not looked at.
     """
     passes = _Matcher(reader, wanted).passes
     at, stop = _range(reader, wanted)
-    while True:
-        for record in reader.entries(at, stop):
-            if passes(record):
-                yield record
-        at = max(at, stop)
-        if wait is None or not wait():
-            return
-        stop = reader.size()
+    there = filter(passes, reader.entries(at, stop))
+    yield from there if last is None else deque(there, last)
+    while wait is not None and wait():
+        at, stop = max(at, stop), reader.size()
+        yield from filter(passes, reader.entries(at, stop))
 
 
 def _range(reader: Reader, wanted: Filter) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from api.cli.importing import import_file, refuse_options
 from api.cli.session import Session
 from api.cli.terminal import plain
 from api.cli.words import count_text
+from api.hints import hinted
 from ledger.errors import MalformedError
 
 __all__ = ["register"]
@@ -137,9 +138,9 @@ def _import_folder(session: Session, folder: Path, vkey: str | None) -> None:
 
     place = place_of(session.settings.store)
     if not isinstance(place, FilePlace):
-        raise MalformedError(
-            "an export becomes a file of its own: name a new one, such as sqlite:///copy.db",
-            where="--store",
+        raise hinted(
+            MalformedError("an export becomes a file of its own: name a new one", where="--store"),
+            f"asof import {folder} --store sqlite:///copy.db",
         )
     path = place.path
     if vkey is None:

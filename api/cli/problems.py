@@ -19,14 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.cli.terminal import plain
-from api.hints import hints_of
+from api.hints import MIGRATE, hints_of
 from api.settings import debugging
+from api.urls import without_password
 from ledger.errors import (
     AsofError,
     ConflictError,
     IncompleteError,
+    LoginRefusedError,
     MalformedError,
     NotFoundError,
+    NotPreparedError,
     RefusedError,
     TamperError,
     UnknownEventError,
@@ -67,7 +70,9 @@ _HINTS: tuple[tuple[type[BaseException], str], ...] = (
     (MalformedError, "{command} --help"),
     (UnknownOutcomeError, "the same command again, with the same --idempotency-key"),
     (ConflictError, "read again (asof log), then decide again"),
+    (NotPreparedError, MIGRATE),
     (NotFoundError, "{command} --help"),
+    (LoginRefusedError, "another user in the URL, or that user's password in PGPASSWORD"),
     (UnreachableError, "again in a moment; nothing is known to have changed"),
     (RefusedError, "{command} --help"),
     (TamperError, "asof verify -o json, and keep the files as they are: they are evidence"),
@@ -109,11 +114,13 @@ def problem_lines(
 
 
 def with_store(hint: str, store: str | None) -> str:
-    """A command that is suggested, with the --store that was given."""
+    """A command that is suggested, with the --store that was given, but for its password."""
     command = _COMMAND.match(hint)
-    if store is None or command is None or "--store" in hint or hint.endswith("--help"):
+    if store is None or command is None or hint.endswith("--help"):
         return hint
-    return f"{command.group()} --store {store}{hint[command.end() :]}"
+    if "--store" in hint or "--admin" in hint:
+        return hint
+    return f"{command.group()} --store {without_password(store)}{hint[command.end() :]}"
 
 
 def _what(error: BaseException) -> str:

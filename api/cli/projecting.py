@@ -95,7 +95,7 @@ def _rebuild(session: Session) -> None:
 
 
 def _rebuilt_lines(done: dict[str, Any]) -> Iterator[str]:
-    yield f"{plain(done['index'])} was built again: {done['entries']} entries"
+    yield f"the index in {plain(done['index'])} was built again: {done['entries']} entries"
     if done["differing"]:
         yield f"the one before said something else in: {', '.join(done['differing'])}"
     elif done["differing"] is not None:

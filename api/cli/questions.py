@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -278,7 +276,7 @@ def _register_log(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """The entries, oldest first, as the ledger recorded them."""
-        from projections.log import Filter
+        from projections.log import Filter, log
 
         rooms = session.rooms
         wanted = Filter(
@@ -291,41 +289,18 @@ def _register_log(app: typer.Typer) -> None:
         )
         if follow and session.output.form == "json":
             raise MalformedError("--follow has no end, so it cannot be one JSON text: use -o jsonl")
-        records = _followed(session, wanted, last) if follow else _logged(session, wanted, last)
+        wait = _sleep if follow else None
+        found = log(rooms.reader, wanted, last=last, wait=wait)
+        records = (record.as_json() for record in found)
         session.output.records(
             records, LOG_COLUMNS, empty=_no_entry(wanted, pipeline, stage), live=follow
         )
 
 
-def _logged(session: Session, wanted: Filter, last: int | None) -> Iterable[dict[str, Any]]:
-    from projections.log import log
-
-    records = (record.as_json() for record in log(session.rooms.reader, wanted))
-    return records if last is None else deque(records, last)
-
-
-def _followed(session: Session, wanted: Filter, last: int | None) -> Iterator[dict[str, Any]]:
-    """What is there, then what comes, until somebody presses Ctrl-C."""
-    from projections.log import log
-
-    held: deque[dict[str, Any]] | None = None if last is None else deque(maxlen=last)
-    ready: list[dict[str, Any]] = []
-
-    def wait() -> bool:
-        nonlocal held
-        if held is not None:
-            ready.extend(held)
-            held = None
-        time.sleep(FOLLOW_SECONDS)
-        return True
-
-    for record in log(session.rooms.reader, wanted, wait=wait):
-        yield from ready
-        ready.clear()
-        if held is None:
-            yield record.as_json()
-        else:
-            held.append(record.as_json())
+def _sleep() -> bool:
+    """Look again in a moment, until somebody presses Ctrl-C."""
+    time.sleep(FOLLOW_SECONDS)
+    return True
 
 
 def _no_entry(wanted: Filter, pipeline: str | None, stage: str | None) -> str:

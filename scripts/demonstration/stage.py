@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,15 @@ from typing import Any
 
 from sklearn.datasets import load_diabetes
 
+from api.urls import without_password
+from ledger.places import DATABASE_PREFIXES
+
 PROGRAM = Path(__file__).resolve().parent
 CHECKOUT = PROGRAM.parents[1]
 PIPELINE = ("--pipeline", "progression", "--stage", "production")
+ORIGIN = "ledger.clinic.example/progression"
+NOT_INHERITED = ("ASOF_KEYS", "ASOF_OBJECTS", "ASOF_OUTPUT", "ASOF_QUIET")
+"""They belong to somebody's ledger, or to how somebody likes to read."""
 
 
 class DemoError(SystemExit):
@@ -24,18 +31,35 @@ class DemoError(SystemExit):
 
 
 class Stage:
-    """A folder: `work/` is the git repository of the pipeline, `asof.db` the ledger beside it."""
+    """A folder: `work/` is the git repository of the pipeline, `asof.db` the ledger beside it.
+
+    Where ASOF_STORE names a PostgreSQL database, the ledger is a new one of many in there, and its
+    key and the captured files lie in the folder. No ledger or key that is there is ever touched.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.work = folder / "work"
         self.store = folder / "asof.db"
+        url = os.environ.get("ASOF_STORE", "")
+        self.in_database = url.startswith(DATABASE_PREFIXES)
+        self.origin = f"{ORIGIN}-{secrets.token_hex(4)}" if self.in_database else ORIGIN
         path = os.environ.get("PYTHONPATH")
-        self.environment = os.environ | {
-            "ASOF_STORE": os.environ.get("ASOF_STORE", f"sqlite:///{self.store}"),
+        self.environment = {
+            name: value for name, value in os.environ.items() if name not in NOT_INHERITED
+        } | {
+            "ASOF_STORE": url if self.in_database else f"sqlite:///{self.store}",
             "ASOF_ACTOR": "user:ada",
             "PYTHONPATH": f"{CHECKOUT}{os.pathsep + path if path else ''}",
             "COLUMNS": "118",
+            **(self.beside() if self.in_database else {}),
+        }
+
+    def beside(self) -> dict[str, str]:
+        """Where a ledger in a database keeps what a file has beside it."""
+        return {
+            "ASOF_KEYS": str(self.folder / "asof.keys"),
+            "ASOF_OBJECTS": str(self.folder / "asof.objects"),
         }
 
     # -- what is printed ---------------------------------------------------------------------------
@@ -49,10 +73,13 @@ class Stage:
         """The commands to try next, ready to be pasted."""
         self.chapter("Try it yourself", f"everything lies in {self.folder}")
         pipeline = " ".join(PIPELINE)
+        where = {"ASOF_STORE": without_password(self.environment["ASOF_STORE"])}
+        where |= self.beside() if self.in_database else {}
+        exports = "\n  ".join(f"export {name}={quoted(value)}" for name, value in where.items())
         print(
             f"""
   cd {self.work}
-  export ASOF_STORE=sqlite:///{self.store}
+  {exports}
   alias asof={CHECKOUT}/scripts/asof
   asof state {pipeline} --at 'tag:release-3'
   asof diff {pipeline} --from tag:release-1 --to now
@@ -172,4 +199,4 @@ def sha256(data: bytes) -> str:
 
 
 def quoted(word: str) -> str:
-    return f"'{word}'" if set(word) & set(" *?'\"$") else word
+    return f"'{word}'" if set(word) & set(" *?&'\"$") else word

@@ -41,7 +41,7 @@ def open_the_ledger(stage: Stage) -> None:
         "It forecasts how a patient's diabetes progresses within a year.",
     )
     stage.build()
-    stage.asof("init", "--origin", "ledger.clinic.example/progression")
+    stage.asof("init", "--origin", stage.origin)
     stage.record(
         type="pipeline.defined/1",
         stream="pipeline/progression@production",
@@ -170,20 +170,33 @@ def trust_and_tampering(stage: Stage) -> None:
     stage.asof("verify")
     code = stage.ask("state", *PIPELINE)["bindings"]["code"]
     index = code["since"]["index"]
-    if not stage.environment["ASOF_STORE"].startswith("sqlite:"):
-        print("\n(the copy with one byte changed is shown with the embedded store only)")
-        return
+    true = f'"asset_version":"{code["asset_version"]}'.encode()
+    false = true[:-1] + (b"0" if true[-1:] != b"0" else b"1")
+    changed, forged = copy_to_forge(stage)
+    flip_one_byte(changed, true, false)
+    print(f"\nIn the copy, entry {index} now names a commit that ends in {false[-4:].decode()}.")
+    answer = stage.asof(*forged, expect=1)
+    if f"entry {index}:" not in answer:
+        raise DemoError(f"the changed entry {index} was not named")
+
+
+def copy_to_forge(stage: Stage) -> tuple[Path, tuple[str, ...]]:
+    """A copy of the ledger: its file that holds the payloads, and what verifies the copy."""
     forged = stage.folder / "forged"
+    if stage.in_database:
+        stage.asof("export", "--out", str(forged))
+        return payloads_of(forged), ("verify", str(forged))
     forged.mkdir()
     for source in (stage.store, stage.folder / "asof.keys"):
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, forged / source.name)
-    true = f'"asset_version":"{code["asset_version"]}'.encode()
-    false = true[:-1] + (b"0" if true[-1:] != b"0" else b"1")
-    flip_one_byte(forged / stage.store.name, true, false)
-    print(f"\nIn the copy, entry {index} now names a commit that ends in {false[-4:].decode()}.")
-    answer = stage.asof("--store", f"sqlite:///{forged / stage.store.name}", "verify", expect=1)
-    if f"entry {index}:" not in answer:
-        raise DemoError(f"the changed entry {index} was not named")
+    file = forged / stage.store.name
+    return file, ("--store", f"sqlite:///{file}", "verify")
+
+
+def payloads_of(export: Path) -> Path:
+    """The one file of payloads that the export of a small ledger has (docs/spec/export.md)."""
+    (file,) = (path for path in (export / "payloads").rglob("*") if path.is_file())
+    return file
 
 
 def flip_one_byte(file: Path, before: bytes, after: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from scripts.clusters import Cluster
 from tests.support import transcript
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,20 @@ def test_marked_blocks_run(path: Path, tmp_path: Path) -> None:
     for first, content in marked(path):
         differences = transcript.run(content, tmp_path, first_line=first)
         assert not differences, f"{path.relative_to(CHECKOUT)}, " + "\n".join(differences)
+
+
+def test_the_five_lines_of_postgresql_run_on_a_fresh_server(
+    pg_cluster: Cluster, tmp_path: Path
+) -> None:
+    """As they stand there; only the port is another, and the server's programs are on the path."""
+    page = (CHECKOUT / "docs" / "postgresql.md").read_text(encoding="utf-8")
+    content = next(content for _, _, content in blocks(page))
+    assert len(content.splitlines()) == 5
+    env = transcript.environment(tmp_path) | {"PGPORT": str(pg_cluster.port)}
+    env["PATH"] = f"{env['PATH']}:{pg_cluster.bindir}"
+    step = transcript.Step(1, f"set -e\n{content}asof verify", ["...", "VALID  1 entry", "..."])
+    difference = transcript.run_step(step, tmp_path, env)
+    assert not difference, difference
 
 
 def commands_in(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -31,7 +31,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,9 +177,13 @@ def _spaced(text: str) -> str:
     return " +".join(re.escape(piece) for piece in re.split("  +", text))
 
 
-def run(text: str, folder: Path, *, first_line: int = 1) -> list[str]:
-    """Run a whole transcript; return every difference, up to and with the first failing command."""
-    env = environment(folder)
+def run(
+    text: str, folder: Path, *, first_line: int = 1, more: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run a whole transcript; return every difference, up to and with the first failing command.
+
+    `more` is added to the environment."""
+    env = environment(folder) | dict(more or {})
     work = folder / "work"
     work.mkdir(exist_ok=True)
     for step in parse(text, first_line=first_line):

@@ -479,6 +479,18 @@ def test_log_follows_while_it_is_told_to(told: Story) -> None:
     assert found == [4, 5, 7, 9, 12, 14]
 
 
+def test_log_shows_the_last_ones_before_it_waits(told: Story) -> None:
+    shown: list[int] = []
+
+    def wait() -> bool:
+        assert shown == [7, 9], "what is there is not held back until something comes"
+        return False
+
+    for record in log(told.reader, Filter(type="binding.*"), last=2, wait=wait):
+        shown.append(record.index)
+    assert shown == [7, 9]
+
+
 # --- what the door would have refused -----------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger.errors import NotFoundError, RefusedError, StoreError, TamperError
+from ledger.errors import NotPreparedError, RefusedError, StoreError, TamperError
 from ledger.store import Applied
 from ledger.stores.migrations import load_migrations, pending
 from ledger.stores.statements import load_statements
@@ -90,9 +90,9 @@ def check_role(connection: Connection, place: str) -> None:
 
 
 def check_migrations(connection: Connection, place: str) -> None:
-    """Rule 4. Raises: NotFoundError, StoreError, TamperError."""
+    """Rule 4. Raises: NotPreparedError, StoreError, TamperError."""
     if connection.execute(SETUP["has_migrations"]).fetchone() != (True,):
-        raise NotFoundError(f"{place} is not prepared for ledgers: run `asof migrate`")
+        raise NotPreparedError(f"{place} is not prepared for ledgers: run `asof migrate`")
     applied = [Applied(*row) for row in connection.execute(SETUP["applied"]).fetchall()]
     missing = pending(applied, load_migrations("postgres"), place)
     if missing:

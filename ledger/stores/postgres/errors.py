@@ -16,7 +16,8 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from ledger.errors import (
     AsofError,
     ConflictError,
-    NotFoundError,
+    LoginRefusedError,
+    NotPreparedError,
     StoreError,
     TamperError,
     UnknownOutcomeError,
@@ -94,17 +95,17 @@ def _unreachable(place: str, words: str) -> AsofError:
 
 
 def _login_refused(place: str, words: str) -> AsofError:
-    return UnreachableError(
+    return LoginRefusedError(
         f"{place} refused the login: {words}. Check user and password (PGPASSWORD, ~/.pgpass)"
     )
 
 
 def _no_database(place: str, words: str) -> AsofError:
-    return NotFoundError(f"{place}: {words}. Create it, then run `asof migrate`")
+    return NotPreparedError(f"{place}: {words}. Create it, then run `asof migrate`")
 
 
 def _no_schema(place: str, words: str) -> AsofError:
-    return NotFoundError(f"{place} is not prepared for ledgers: {words}. Run `asof migrate`")
+    return NotPreparedError(f"{place} is not prepared for ledgers: {words}. Run `asof migrate`")
 
 
 def _conflict(place: str, words: str) -> AsofError:
