@@ -61,7 +61,7 @@ class _Appends:
                 name=f"asof at its best against {peer}",
                 value=best / rate,
                 unit="times",
-                goal=5 if peer == "eventsourcing" else 1,
+                goal=10 if peer == "eventsourcing" else 1,
             )
         yield self._four_processes(best)
 
