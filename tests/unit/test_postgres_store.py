@@ -20,8 +20,10 @@ from ledger.errors import (
     AsofError,
     ConflictError,
     HeadMovedError,
+    LoginRefusedError,
     MalformedError,
     NotFoundError,
+    NotPreparedError,
     RefusedError,
     StoreError,
     TamperError,
@@ -675,9 +677,9 @@ def test_what_the_url_says_wins() -> None:
 @pytest.mark.parametrize(
     ("state", "kind", "words"),
     [
-        ("28P01", UnreachableError, "refused the login"),
-        ("3D000", NotFoundError, "run `asof migrate`"),
-        ("42P01", NotFoundError, "Run `asof migrate`"),
+        ("28P01", LoginRefusedError, "refused the login"),
+        ("3D000", NotPreparedError, "run `asof migrate`"),
+        ("42P01", NotPreparedError, "Run `asof migrate`"),
         ("42501", StoreError, "member of asof_writer"),
         ("23505", ConflictError, "refused the write"),
         ("40001", UnreachableError, "held by another process"),
@@ -698,8 +700,8 @@ def test_errors_are_told_in_our_words(state: str, kind: type[AsofError], words: 
 
 def test_errors_without_a_state() -> None:
     for text, kind in (
-        ("connection to server failed: FATAL:  password authentication failed", UnreachableError),
-        ('connection failed: FATAL:  database "x" does not exist', NotFoundError),
+        ("connection to server failed: FATAL:  password authentication failed", LoginRefusedError),
+        ('connection failed: FATAL:  database "x" does not exist', NotPreparedError),
         ("", UnreachableError),
     ):
         assert type(explained(psycopg.OperationalError(text), "here")) is kind
