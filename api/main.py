@@ -113,7 +113,7 @@ class Rooms:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger. Raises NotFoundError, with what to do, where there is none."""
-        place = store_of(self.settings)
+        place = store_of(self.settings, self._notice)
         if self._write:
             tune_for_writing()
         try:
@@ -366,9 +366,15 @@ class Rooms:
         )
 
 
-def create(settings: Settings, *, origin: str | None, actor: str) -> dict[str, Any]:
+def create(
+    settings: Settings,
+    *,
+    origin: str | None,
+    actor: str,
+    notice: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Begin the ledger and its key; say what was made. Raises ConflictError where one is."""
-    place = store_of(settings)
+    place = store_of(settings, notice)
     try:
         with (
             hinting(RefusedError, MIGRATE),
@@ -404,9 +410,15 @@ def describe_keys(settings: Settings) -> dict[str, Any]:
     }
 
 
-def store_of(settings: Settings) -> FilePlace | DatabasePlace:
-    """Where the ledger lies. Raises MalformedError for a URL that names no store."""
-    return place_of(settings.store, checksums=not settings.without_checksums)
+def store_of(
+    settings: Settings, notice: Callable[[str], None] | None = None
+) -> FilePlace | DatabasePlace:
+    """Where the ledger lies; `notice` is told what is taken though it should be better.
+
+    Raises MalformedError for a URL that names no store.
+    """
+    told = {} if notice is None else {"notice": notice}
+    return place_of(settings.store, checksums=not settings.without_checksums, **told)
 
 
 def keys_of(settings: Settings) -> Path:

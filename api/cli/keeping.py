@@ -122,7 +122,7 @@ def _register_ledger(app: typer.Typer) -> None:
             session.say("nothing was done")
             raise typer.Exit(130)
         appended = recovered(
-            store_of(session.settings),
+            store_of(session.settings, session.say),
             why=why,
             actor=session.actor,
             keys=keys_of(session.settings),

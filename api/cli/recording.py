@@ -54,7 +54,7 @@ def _register_init(app: typer.Typer) -> None:
         """
         from api.main import create
 
-        created = create(session.settings, origin=origin, actor=session.actor)
+        created = create(session.settings, origin=origin, actor=session.actor, notice=session.say)
         session.output.answer(created, lines=lambda ink: _init_lines(created, ink))
         session.suggest("asof capture git . --pipeline NAME --stage production --slot code")
 

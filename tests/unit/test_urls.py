@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from api.cli.problems import with_store
+from api.main import store_of
+from api.settings import Settings
 from api.urls import as_user, without_password
+from ledger.places import DatabasePlace
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,12 @@ def test_another_login_in_the_same_place() -> None:
 def test_a_hint_repeats_the_store_without_it() -> None:
     hint = with_store("asof log", "postgresql://app:secret@db/audit")
     assert hint == "asof log --store postgresql://app@db/audit"
+
+
+def test_what_is_taken_without_checksums_is_remarked_on() -> None:
+    """The remark of the store reaches whoever runs the command."""
+    said: list[str] = []
+    place = store_of(Settings(store="postgresql://h/d", without_checksums=True), said.append)
+    assert isinstance(place, DatabasePlace) and not place.checksums
+    place.notice("data checksums are off")
+    assert said == ["data checksums are off"]

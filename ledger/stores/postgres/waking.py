@@ -35,7 +35,7 @@ class Waker:
             self._thread.start()
 
     def close(self) -> None:
-        """Send what was asked for and end. Calling it twice does no harm."""
+        """End; what was asked for last may be left out, as readers poll. Twice does no harm."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
