@@ -36,6 +36,7 @@ from ledger.chain import EARLIEST, ChainChecker
 from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.clock import Clock, system_clock
 from ledger.draft import Draft
+from ledger.edge import load_right_edge
 from ledger.errors import (
     ConflictError,
     MalformedError,
@@ -49,7 +50,7 @@ from ledger.keys import GUARD_FILE, VKEY_FILE, create_key, load_key, load_vkey
 from ledger.note import Signer, VerifierKey, format_vkey
 from ledger.places import Place, place_of
 from ledger.reader import Reader
-from ledger.sequencer import Appended, load_right_edge
+from ledger.sequencer import Appended
 from ledger.store import Applied, Head, Store, Tracked
 from ledger.stores.memory import MemoryStore
 from ledger.writer import Writer
@@ -142,12 +143,16 @@ def open_ledger(
             if write or os.access(guard.path, os.R_OK):
                 guard.check(reader.head, reader.root)
         ledger = _assembled(store, vkey, guard, signer, clock, entropy)
-        if write:
-            _note_migrations(ledger)
-        return ledger
     except BaseException:
         store.close()
         raise
+    if write:
+        try:
+            _note_migrations(ledger)
+        except BaseException:
+            ledger.close()
+            raise
+    return ledger
 
 
 def create_ledger(

@@ -25,13 +25,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ledger.batch import Batch
 from ledger.chain import ChainHead, Linked, Prepared, link
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
+from ledger.edge import RightEdge, brought_to, load_right_edge
 from ledger.entry import EntryFormatter
 from ledger.errors import (
     AsofError,
@@ -42,8 +42,7 @@ from ledger.errors import (
     UnknownOutcomeError,
 )
 from ledger.guard import Guard, GuardMark, MemoryGuard
-from ledger.hashing import HASH_SIZE
-from ledger.merkle import BatchTree, Frontier, root_at
+from ledger.merkle import BatchTree, Frontier
 from ledger.note import Signer
 from ledger.receipt import BatchReceipts, Receipt
 from ledger.store import (
@@ -54,21 +53,18 @@ from ledger.store import (
     Row,
     Store,
     Tracked,
+    as_row,
     check_grows,
 )
-from ledger.tiles import TileBuilder, TileNodes
 
-__all__ = ["Answer", "Appended", "RightEdge", "Sequencer", "load_right_edge"]
+__all__ = ["Answer", "Appended", "Sequencer"]
 
 MAX_GROUP_ENTRIES: Final = 5_000
 MAX_GROUP_BYTES: Final = 16 << 20
 MAX_WAITING_ENTRIES: Final = 50_000
 MAX_WAITING_BYTES: Final = 64 << 20
 MAX_KNOWN_STREAMS: Final = 100_000
-MAX_CATCH_UP: Final = 20_000
 LINKED_A_PIECE: Final = 512
-
-as_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,65 +94,6 @@ class Answer(Protocol):
 
 Waiting = tuple[Batch, Answer]
 Repeat = Callable[[KeyUse], Appended]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RightEdge:
-    """All that appending needs of what is there. Immutable: a failed append leaves it alone."""
-
-    head: Head
-    frontier: Frontier
-    tiles: TileBuilder
-
-
-def load_right_edge(store: Store, head: Head) -> RightEdge:
-    """The right edge of the tree, made of the tiles and last leaves and compared with `head`.
-
-    Cost: a few tiles, whatever the size. Raises: TamperError where they do not lead to the head.
-    """
-    if len(head.edge) != head.size.bit_count():
-        raise TamperError(f"{store.url}: the head's edge is not that of {head.size} entries")
-    frontier = Frontier(head.size, head.edge)
-    tiles = TileBuilder.at(TileNodes(store.tile, store.leaf_hashes, head.size))
-    for place, root in (("its edge leads", frontier.root()), ("the tiles lead", tiles.root())):
-        if root != head.root:
-            raise TamperError(
-                f"{store.url}: {place} to another root of {head.size} entries than the head",
-                expected=head.root.hex(),
-                found=root.hex(),
-                checkpoints=(head.checkpoint,),
-            )
-    if head.size and store.leaf_hashes(head.size - 1, head.size) != head.last_leaf:
-        raise TamperError("it is not the entry that the head ends with", index=head.size - 1)
-    return RightEdge(head=head, frontier=frontier, tiles=tiles)
-
-
-def _caught_up(edge: RightEdge, head: Head, transaction: AppendTransaction) -> RightEdge | None:
-    """The edge extended by what another process appended; None where that is much, or does not lead
-    to the head, so that the reason is to be looked for in the tiles."""
-    missing = head.size - edge.head.size
-    if missing > MAX_CATCH_UP:
-        return None
-    joined = transaction.leaf_hashes(edge.head.size, head.size)
-    leaves = [joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE)]
-    frontier = edge.frontier.extended(leaves)
-    if len(leaves) != missing or frontier.root() != head.root or frontier.edge != head.edge:
-        return None
-    tiles, _ = edge.tiles.extended(leaves)
-    return RightEdge(head=head, frontier=frontier, tiles=tiles)
-
-
-def _check_continues(store: Store, before: Head, head: Head) -> None:
-    """The head may be larger and yet not go on from the one that was signed here: a standby that
-    was promoted without the newest entries, and written to."""
-    found = root_at(before.size, TileNodes(store.tile, store.leaf_hashes, head.size))
-    if found != before.root:
-        raise TamperError(
-            f"{store.url}: its first {before.size} entries are not those that were there before",
-            expected=before.root.hex(),
-            found=found.hex(),
-            checkpoints=(before.checkpoint, head.checkpoint),
-        )
 
 
 @dataclass(slots=True)
@@ -460,21 +397,13 @@ class Sequencer:
                 expected=self._signer.name,
                 found=head.origin,
             )
-        if edge is not None and head.size <= edge.head.size:
-            raise TamperError(
-                f"{self._store.url} went back while it was open",
-                expected=f"at least {edge.head.size} entries",
-                found=f"{head.size} entries",
-                checkpoints=(edge.head.checkpoint, head.checkpoint),
-            )
         self._versions = {}
-        caught_up = None if edge is None else _caught_up(edge, head, transaction)
-        if caught_up is None:
-            caught_up = load_right_edge(self._store, head)
-            if edge is not None:
-                _check_continues(self._store, edge.head, head)
-        self._edge = caught_up
-        return caught_up
+        self._edge = (
+            load_right_edge(self._store, head)
+            if edge is None
+            else brought_to(head, edge, transaction, self._store)
+        )
+        return self._edge
 
     def _planned(self, transaction: AppendTransaction, group: Sequence[Waiting]) -> _Plan:
         keys = {batch.key for batch, _ in group if batch.key is not None}
@@ -494,13 +423,13 @@ class Sequencer:
                     _check_body(batch, first.digest, first.salts[0])
                     plan.repeated.append((waiting, position))
                 else:
-                    if batch.tracked is not None:
-                        check_grows(batch.tracked, positions.get(batch.tracked.name))
+                    if (tracked := batch.tracked) is not None:
+                        held = plan.tracked.get(tracked.name, positions.get(tracked.name))
+                        check_grows(tracked, held)
                     plan.events += _placed(batch, plan.versions)
                     plan.accepted.append(waiting)
-                    if batch.tracked is not None:
-                        positions[batch.tracked.name] = batch.tracked.position
-                        plan.tracked[batch.tracked.name] = batch.tracked.position
+                    if tracked is not None:
+                        plan.tracked[tracked.name] = tracked.position
                     if batch.key is not None:
                         fresh[batch.key] = (batch, len(fresh))
             except AsofError as exc:

@@ -31,10 +31,11 @@ test, not code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError
@@ -49,6 +50,7 @@ __all__ = [
     "Row",
     "Store",
     "Tracked",
+    "as_row",
     "check_grows",
 ]
 
@@ -70,6 +72,10 @@ class Row(NamedTuple):
     salt: bytes | None
     payload: bytes | None
     leaf_hash: bytes
+
+
+as_row: Callable[[Iterable[Any]], Row] = partial(tuple.__new__, Row)
+"""A row of its ten values, at hand as one: without the detour over ten arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

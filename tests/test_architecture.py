@@ -33,8 +33,8 @@ LAYERS = (
     ("verdict", "chain", "checkpoint", "proof", "receipt", "bundle", "draft", "secrets", "events"),
     ("store",),
     (
-        "audit", "batch", "export", "guard", "keys", "opening", "places", "reader", "record",
-        "sequencer", "stores", "writer",
+        "audit", "batch", "edge", "export", "guard", "keys", "opening", "places", "reader",
+        "record", "sequencer", "stores", "writer",
     ),
     ("recorder", "lifecycle"),
 )

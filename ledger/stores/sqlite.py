@@ -45,7 +45,7 @@ from ledger.errors import (
     UnreachableError,
 )
 from ledger.hashing import HASH_SIZE
-from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, check_grows
+from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, as_row, check_grows
 from ledger.stores.migrations import Migration, load_migrations
 from ledger.stores.statements import load_statements
 from ledger.tiles import TILE_BYTES, Tile
@@ -96,7 +96,6 @@ ENTRY_VALUES = SQL["insert_entries"].partition("VALUES ")[2]
 INTEGER, TEXT, BLOB = (frozenset((kind,)) for kind in (int, str, bytes))
 WITHHELD = frozenset((bytes, type(None)))
 ROW_TYPES = (INTEGER, INTEGER, TEXT, TEXT, TEXT, INTEGER, BLOB, WITHHELD, WITHHELD, BLOB)
-as_row: Callable[[Sequence[Any]], Row] = partial(tuple.__new__, Row)
 
 
 class SqliteStore:

@@ -1,8 +1,9 @@
 """The index in PostgreSQL: building it again from a ledger there, and asking it at any size.
 
-A million true entries go into a PostgreSQL ledger, as `ledger_state` makes them: five pipelines of
-20 slots, bindings, records, runs, traffic, monitoring. The index is built of them twice: as it
-follows a ledger (a batch a transaction, inserts), and as a rebuild (COPY, keys afterwards).
+A million entries go into a PostgreSQL ledger by COPY, of the kind that `ledger_state` makes and
+without a true chain: five pipelines of 20 slots, bindings, records, runs, traffic, monitoring. The
+index is built of them twice: as it follows a ledger (a batch a transaction, inserts), and as a
+rebuild (COPY, keys afterwards).
 
 States are asked at 10,000 entries and at ten million of the same kind. The ten million are not
 signed: rows are put straight into `asof.entry` and the head by COPY, with leaf hashes that prove

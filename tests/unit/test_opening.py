@@ -415,3 +415,25 @@ def test_a_head_without_its_tree_is_refused(url: str) -> None:
         store.head = lambda: replace(head, recorded_at=head.recorded_at + 1)
         with pytest.raises(TamperError, match="head ends with"):
             check_tail(store, ledger.vkey)
+
+
+def test_a_ledger_that_cannot_tell_of_a_migration_is_closed_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    close = SqliteStore.close
+
+    def watched(store: SqliteStore) -> None:
+        closed.append(store.url)
+        close(store)
+
+    def fail(_store: SqliteStore) -> list[Any]:
+        raise StoreError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteStore, "migrations", fail)
+        patched.setattr(SqliteStore, "close", watched)
+        with pytest.raises(StoreError, match="the disk is gone"):
+            open_ledger(url)
+        assert closed
+    open_ledger(url).close()

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 import ledger.batch as batches
+import ledger.edge as edges
 import ledger.sequencer as sequencing
 from ledger.batch import body_digest, prepare_batch
 from ledger.draft import Draft
+from ledger.edge import load_right_edge
 from ledger.errors import (
     AsofError,
     ConflictError,
@@ -28,7 +30,6 @@ from ledger.note import Signer
 from ledger.opening import Ledger, _first_head
 from ledger.reader import Reader
 from ledger.receipt import check_receipt
-from ledger.sequencer import load_right_edge
 from ledger.store import AppendTransaction, Forecast, KeyUse, Row
 from ledger.stores.memory import MemoryStore
 from ledger.writer import Writer
@@ -572,7 +573,7 @@ def test_what_another_writer_appended_is_caught_up_with(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaf by leaf where it is little, by the tiles where it is much; alike in the end."""
-    monkeypatch.setattr(sequencing, "MAX_CATCH_UP", most)
+    monkeypatch.setattr(edges, "MAX_CATCH_UP", most)
     signer, store = Signer.from_seed(ORIGIN, b"\x01" * 32), MemoryStore()
     store.create(_first_head(signer))
     writers = [

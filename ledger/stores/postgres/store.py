@@ -28,7 +28,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger.chain import StoredRow
 from ledger.errors import ConflictError, StoreError, TamperError, UnreachableError
-from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked
+from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, as_row
 from ledger.stores.postgres.checks import (
     Notice,
     check_migrations,
@@ -54,7 +54,6 @@ POOL_SECONDS: Final = 15.0
 INT8: Final = (1 << 63) - 1
 
 Connection = psycopg.Connection[Any]
-as_row: Callable[[Sequence[Any]], Row] = partial(tuple.__new__, Row)
 
 
 def _silent(_notice: str) -> None:
