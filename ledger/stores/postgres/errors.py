@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -60,12 +61,13 @@ def unknown(exc: psycopg.Error, place: str) -> UnknownOutcomeError:
 def explained(exc: psycopg.Error, place: str) -> AsofError:
     """The error in our words: whose it is, and what to do."""
     state, words = exc.sqlstate or "", _words(exc)
-    for prefix, make in FAMILIES:
-        if state.startswith(prefix):
-            return make(place, words)
-    if not state:
-        return _unreachable(place, words)
-    return StoreError(f"{place}: {words} (SQLSTATE {state})")
+    family = _family_of_state(state) if state else _family_of_words(words.lower())
+    kind, said = FAMILIES[family] if family else (StoreError, "{place}: {words} (SQLSTATE {state})")
+    return kind(said.format(place=place, words=words, state=state))
+
+
+def _family_of_state(state: str) -> str:
+    return next((family for begin, family in STATES if state.startswith(begin)), "")
 
 
 def _words(exc: psycopg.Error) -> str:
@@ -77,93 +79,75 @@ def _words(exc: psycopg.Error) -> str:
     return line.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
 
 
-def _unreachable(place: str, words: str) -> AsofError:
+def _family_of_words(lowered: str) -> str:
     """Without a SQLSTATE, as while connecting, the server's words are all there is."""
-    lowered = words.lower()
-    if (
-        'role "' in lowered
-        or "password" in lowered
-        or "no pg_hba.conf entry" in lowered
-        or "authentication" in lowered
-    ):
-        return _login_refused(place, words)
     if 'database "' in lowered and "does not exist" in lowered:
-        return _no_database(place, words)
-    if "too many c" in lowered or "connection slots" in lowered:
-        return _exhausted(place, words)
-    return UnreachableError(f"{place} does not answer: {words}")
+        return "no database"
+    for family, marks in MARKS.items():
+        if any(mark in lowered for mark in marks):
+            return family
+    return "unreachable"
 
 
-def _login_refused(place: str, words: str) -> AsofError:
-    return LoginRefusedError(
-        f"{place} refused the login: {words}. Check user and password (PGPASSWORD, ~/.pgpass)"
-    )
+MARKS: Final = {
+    "login": ('role "', "password", "no pg_hba.conf entry", "authentication"),
+    "exhausted": ("too many c", "connection slots"),
+}
+"""What the server says while connecting, where a code would say it better."""
 
-
-def _no_database(place: str, words: str) -> AsofError:
-    return NotPreparedError(f"{place}: {words}. Create it, then run `asof migrate`")
-
-
-def _no_schema(place: str, words: str) -> AsofError:
-    return NotPreparedError(f"{place} is not prepared for ledgers: {words}. Run `asof migrate`")
-
-
-def _conflict(place: str, words: str) -> AsofError:
-    return ConflictError(f"{place} refused the write: {words}")
-
-
-def _not_allowed(place: str, words: str) -> AsofError:
-    return StoreError(
-        f"{place}: {words}. Log in as a member of asof_writer to append, of asof_reader to read"
-    )
-
-
-def _no_space(place: str, words: str) -> AsofError:
-    return StoreError(f"{place}: the server's disk is full ({words}); nothing was written")
-
-
-def _exhausted(place: str, words: str) -> AsofError:
-    return UnreachableError(f"{place} takes no more connections: {words}")
-
-
-def _held(place: str, words: str) -> AsofError:
-    return UnreachableError(f"{place} is held by another process ({words}): try again")
-
-
-def _too_slow(place: str, words: str) -> AsofError:
-    return UnreachableError(f"{place} took too long ({words}); nothing was written: try again")
-
-
-def _shutting_down(place: str, words: str) -> AsofError:
-    return UnreachableError(f"{place} is stopping or starting ({words}): try again")
-
-
-def _standby(place: str, words: str) -> AsofError:
-    return UnreachableError(f"{place} is a standby that cannot be written ({words})")
-
-
-def _damaged(place: str, words: str) -> AsofError:
-    return TamperError(f"{place} is damaged: {words}")
-
-
-FAMILIES = (
-    ("28", _login_refused),
-    ("3D000", _no_database),
-    ("3F000", _no_schema),
-    ("42P01", _no_schema),
-    ("42883", _no_schema),
-    ("42501", _not_allowed),
-    ("23", _conflict),
-    ("40", _held),
-    ("55P03", _held),
-    ("53100", _no_space),
-    ("53", _exhausted),
-    ("57014", _too_slow),
-    ("25P0", _too_slow),
-    ("25006", _standby),
-    ("57P", _shutting_down),
-    ("08", _unreachable),
-    ("XX001", _damaged),
-    ("XX002", _damaged),
+STATES: Final = (
+    ("28", "login"),
+    ("3D000", "no database"),
+    ("3F000", "no schema"),
+    ("42P01", "no schema"),
+    ("42883", "no schema"),
+    ("42501", "not allowed"),
+    ("23", "conflict"),
+    ("40", "held"),
+    ("55P03", "held"),
+    ("53100", "no space"),
+    ("53", "exhausted"),
+    ("57014", "too slow"),
+    ("25P0", "too slow"),
+    ("25006", "standby"),
+    ("57P", "stopping"),
+    ("08", "unreachable"),
+    ("XX001", "damaged"),
+    ("XX002", "damaged"),
 )
-"""SQLSTATE, or how it begins, and what that means here; the first that fits."""
+"""How a SQLSTATE begins, and the family it belongs to; the first that fits."""
+
+FAMILIES: Final[dict[str, tuple[type[AsofError], str]]] = {
+    "login": (
+        LoginRefusedError,
+        "{place} refused the login: {words}. Check user and password (PGPASSWORD, ~/.pgpass)",
+    ),
+    "no database": (
+        NotPreparedError,
+        "{place}: {words}. Create it, then run `asof migrate`",
+    ),
+    "no schema": (
+        NotPreparedError,
+        "{place} is not prepared for ledgers: {words}. Run `asof migrate`",
+    ),
+    "not allowed": (
+        StoreError,
+        "{place}: {words}. Log in as a member of asof_writer to append, of asof_reader to read",
+    ),
+    "conflict": (ConflictError, "{place} refused the write: {words}"),
+    "held": (UnreachableError, "{place} is held by another process ({words}): try again"),
+    "no space": (
+        StoreError,
+        "{place}: the server's disk is full ({words}); nothing was written",
+    ),
+    "exhausted": (UnreachableError, "{place} takes no more connections: {words}"),
+    "too slow": (
+        UnreachableError,
+        "{place} took too long ({words}); nothing was written: try again",
+    ),
+    "standby": (UnreachableError, "{place} is a standby that cannot be written ({words})"),
+    "stopping": (UnreachableError, "{place} is stopping or starting ({words}): try again"),
+    "unreachable": (UnreachableError, "{place} does not answer: {words}"),
+    "damaged": (TamperError, "{place} is damaged: {words}"),
+}
+"""What each family is to us, and what we say."""
