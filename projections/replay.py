@@ -27,7 +27,7 @@ from ledger.checkpoint import open_checkpoint
 from ledger.errors import IncompleteError, TamperError
 from ledger.merkle import Frontier, check_consistency, frontier_at
 from projections.at import position
-from projections.facts import pipeline_stream
+from projections.facts import STARTS, pipeline_stream
 from projections.fold import Facts, Question, bound_refs, folded, merged
 from projections.proved import Proved
 from projections.snapshots import Beginning, Marks, Snapshot, Snapshots, mark
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["fold_part", "replayed"]
 
 BATCH: Final = 4_096
+BEGINNINGS: Final = frozenset(STARTS.values())
 
 Progress = Callable[[int, int], None]
 """Told the number of entries read and to be read, after each batch."""
@@ -83,6 +84,8 @@ def replayed(
     )
     after = folded(question, chain.from_iterable(map(seen.known, batches)), wanted=wanted)
     facts = merged(facts, after)
+    ends = before.ends_of_what_begins_in(after)
+    facts = merged(facts, folded(question, ends, wanted=wanted))
     if not (begun.scope_there or seen.scope_there):
         raise unknown_pipeline(pipeline, stage, _pipelines(reader, where.basis))
     _check_expected(bound_refs(facts), wanted, scope)
@@ -230,6 +233,12 @@ class _Before:
             begun.add(row[3])
             yield row
         yield from self.read(self._begun.ends_of(begun, self._known))
+
+    def ends_of_what_begins_in(self, after: Facts) -> Iterator[Row]:
+        """The rows of ends before the snapshot whose beginnings lie after it: sources that arrive
+        late may tell of the end first."""
+        begun = {fact.stream for (part, _), fact in after.latest.items() if part in BEGINNINGS}
+        return self.read(self._begun.ends_of(begun, self._known))
 
     def read(self, indexes: list[int]) -> Iterator[Row]:
         """The rows of these entries, all before the snapshot."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,26 @@ def test_some_pairs_of_long_histories(
             how = {"verified": verified}
             told = answer(reader, scope, at, known, basis, snapshots=snapshots, **how)
             assert told == answer(reader, scope, at, known, basis, **how)
+
+
+@pytest.mark.parametrize("left_at", [1, 2, 3])
+def test_an_end_may_be_known_before_its_beginning(left_at: int) -> None:
+    """And a snapshot may lie between the two."""
+    ended = ("run.finished/1", "run/1", "user:ann", {"status": "succeeded", "outputs": []})
+    of = {"pipeline": "p", "stage": "live"}
+    started = ("run.started/1", "run/1", "user:ann", {"run": "1", "kind": "training", **of})
+    bound = {**of, "slot": "model", "asset_version": "model/m@2"}
+    change = ("binding.changed/1", "pipeline/p@live", "user:ann", bound)
+    history = [Step(gap=1, events=(one,)) for one in (change, ended, started)]
+    now = START + 30 * SECOND
+    with written(history) as reader, closing(Index.open(None, reader)) as index:
+        snapshots = index.snapshots(every=left_at, notice=complain)
+        leave(reader, snapshots, reader.size())
+        for known in range(1, reader.size() + 1):
+            asked = (reader, PIPELINES[0], now, known, reader.size())
+            told = answer(*asked, snapshots=snapshots)
+            assert told == answer(*asked)
+        assert told["runs"] == []
 
 
 def test_the_comparison_can_fail(monkeypatch: Any) -> None:
