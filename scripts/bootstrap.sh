@@ -46,7 +46,7 @@ install_sets() {
   if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     "$uv" venv --quiet --clear --python "$python" "$venv" || return 1
   fi
-  for set in base demo dev bench; do
+  for set in base demo service dev bench; do
     if [[ " $* " == *" $set "* ]] || [ -f "$venv/.asof-$set" ]; then
       sets+=("$set") locks+=("$root/requirements/$set.lock")
     fi
