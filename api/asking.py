@@ -106,6 +106,7 @@ def history(
     at: str | None,
     known_at: str | None,
     basis: int | None,
+    after: tuple[int, int] | None = None,
     now: int,
 ) -> Iterator[HistoryEntry]:
     """The changes in effect, oldest first. Raises NotFoundError with the nearest pipeline."""
@@ -123,6 +124,7 @@ def history(
             at=rooms.moment(at, now=now),
             known_at=rooms.moment(known_at, now=now, known=True),
             basis=basis,
+            after=after,
             now=now,
         ),
     )

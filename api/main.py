@@ -40,6 +40,9 @@ from ledger.opening import Ledger, create_ledger, open_ledger
 from ledger.places import DatabasePlace, FilePlace, place_of
 
 if TYPE_CHECKING:
+    import threading
+
+    from api.service.ledgers import Served
     from connectors.connector import AssetVersion, Connector
     from connectors.saga import Saga
     from ledger.lifecycle.rollbacks import Rollbacks
@@ -47,12 +50,23 @@ if TYPE_CHECKING:
     from ledger.writer import Writer
     from projections.at import Moment
     from projections.index import Index, OnUnfit
+    from projections.runner import Wake
     from projections.state import Binding, State
     from projections.tables import Tables
 
-__all__ = ["GENERATOR", "Rooms", "create", "describe_keys", "index_of", "keys_of", "objects_of"]
+__all__ = [
+    "GENERATOR",
+    "Rooms",
+    "create",
+    "describe_keys",
+    "index_of",
+    "keys_of",
+    "objects_of",
+    "serve_ledger",
+]
 
 GENERATOR = f"asof {__version__}"
+POLL_SECONDS = 0.25
 
 
 class Tell(Protocol):
@@ -76,9 +90,9 @@ def _unwatched(title: str) -> AbstractContextManager[Tell]:
 class Rooms:
     """Everything that one invocation needs of the house. A context manager; not shared by threads.
 
-    `write` opens the ledger for appending too, which needs its private key. `watch` is given the
-    title of whatever may take long, and shows how it goes on; `notice` is told what went on by
-    itself.
+    `write` opens the ledger for appending too, which needs its private key; an `opened` one belongs
+    to somebody else, who closes it. `watch` is given the title of whatever may take long, and shows
+    how it goes on; `notice` is told what went on by itself.
     """
 
     def __init__(
@@ -89,8 +103,10 @@ class Rooms:
         check: bool = True,
         watch: Watch = _unwatched,
         notice: Callable[[str], None] | None = None,
+        opened: Ledger | None = None,
     ) -> None:
         self.settings = settings
+        self._given = opened
         self._notice = notice
         self.watch = watch
         self._write = write
@@ -108,11 +124,17 @@ class Rooms:
     ) -> None:
         self._stack.close()
 
+    def keep_open(self) -> None:
+        """Give what is open to the caller, who closes it."""
+        self._stack.pop_all()
+
     # --- the ledger ----------------------------------------------------------------------------
 
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger. Raises NotFoundError, with what to do, where there is none."""
+        if self._given is not None:
+            return self._given
         place = store_of(self.settings, self._notice)
         if self._write:
             tune_for_writing()
@@ -182,6 +204,15 @@ class Rooms:
             if self._notice is not None:
                 self._notice(f"{error}; building one in memory")
             return up_to_date(Index.open(None, self.reader), progress=tell)
+
+    def kept_index(self) -> Index:
+        """An index of the caller's own, brought up to date, built again where it must be; the
+        caller closes it."""
+        from projections.index import open_index, up_to_date
+
+        if self.in_database:
+            return up_to_date(self.index_as_it_is(), notice=self._notice)
+        return open_index(index_of(self.settings), self.reader, notice=self._notice)
 
     def index_as_it_is(self, on_unfit: OnUnfit = "dead-letter") -> Index:
         """The index where it lies, not brought up to date. The caller closes it."""
@@ -364,6 +395,36 @@ class Rooms:
             claim=claim_in(keys_of(self.settings)),
             point=point,
         )
+
+
+def serve_ledger(
+    name: str,
+    settings: Settings,
+    *,
+    public: bool = False,
+    notice: Callable[[str], None] | None = None,
+) -> Served:
+    """One ledger for the service, open for writing; closed by its caller. Raises what opening does,
+    with what to do about it.
+    """
+    from api.service.ledgers import Served
+    from projections.runner import Listening, Polling
+
+    with Rooms(settings, write=True, notice=notice) as opening:
+        ledger = opening.ledger
+        opening.keep_open()
+    in_database = isinstance(store_of(settings), DatabasePlace)
+
+    def rooms() -> Rooms:
+        return Rooms(settings, opened=ledger, notice=notice)
+
+    def index() -> Index:
+        return rooms().kept_index()
+
+    def wake(stop: threading.Event) -> Wake:
+        return Listening(settings.store, stop) if in_database else Polling(stop, POLL_SECONDS)
+
+    return Served(name, ledger, rooms=rooms, index=index, wake=wake, public=public)
 
 
 def create(

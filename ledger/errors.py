@@ -8,7 +8,8 @@
     ├── RefusedError          a rule says no: an invalid transition, a missing approval
     ├── StoreError            the world's failure: disk, lock, file, another program
     │   ├── ConflictError         somebody else was first: re-read, decide again
-    │   │   └── HeadMovedError        another process has appended: read the head again
+    │   │   ├── HeadMovedError        another process has appended: read the head again
+    │   │   └── KeyReusedError        the idempotency key stands for another batch
     │   ├── NotFoundError         there is no such entry, stream, object, file
     │   │   └── NotPreparedError      there is no such database, or it was never migrated
     │   ├── UnreachableError      the store or system does not answer
@@ -28,6 +29,7 @@ __all__ = [
     "ConflictError",
     "HeadMovedError",
     "IncompleteError",
+    "KeyReusedError",
     "LoginRefusedError",
     "MalformedError",
     "NotFoundError",
@@ -74,13 +76,17 @@ class StoreError(AsofError):
 
 
 class ConflictError(StoreError):
-    """Somebody else was first, or the same key was used for another body. Nothing was written."""
+    """Somebody else was first. Nothing was written."""
 
     exit_code = 5
 
 
 class HeadMovedError(ConflictError):
     """The head that an append stood on is no longer the newest. Nothing was written."""
+
+
+class KeyReusedError(ConflictError):
+    """The idempotency key was used before, for another body. Nothing was written."""
 
 
 class NotFoundError(StoreError):

@@ -37,6 +37,7 @@ from ledger.errors import (
     AsofError,
     ConflictError,
     HeadMovedError,
+    KeyReusedError,
     StoreError,
     TamperError,
     UnknownOutcomeError,
@@ -161,10 +162,16 @@ class Sequencer:
             while self._is_full(batch) and not self._closing and self._stopped is None:
                 self._room.wait()
             self._check_running()
-            self._queue.append((batch, answer))
-            self._waiting_entries += len(batch.drafts)
-            self._waiting_bytes += batch.size_bytes
-            self._work.notify()
+            self._enqueue(batch, answer)
+
+    def offer(self, batch: Batch, answer: Answer) -> bool:
+        """As `put`, without waiting: False, and nothing is queued, where the queue is full."""
+        with self._mutex:
+            self._check_running()
+            if self._is_full(batch):
+                return False
+            self._enqueue(batch, answer)
+        return True
 
     def close(self) -> None:
         """Commit what waits, then end the thread. Calling it twice does no harm."""
@@ -175,6 +182,12 @@ class Sequencer:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+    def _enqueue(self, batch: Batch, answer: Answer) -> None:
+        self._queue.append((batch, answer))
+        self._waiting_entries += len(batch.drafts)
+        self._waiting_bytes += batch.size_bytes
+        self._work.notify()
 
     def _is_full(self, batch: Batch) -> bool:
         return bool(self._queue) and (
@@ -452,7 +465,7 @@ class Sequencer:
         if first is None:
             raise TamperError("a key stands for it, but it is missing", index=use.first_index)
         if first.salt is None:
-            raise ConflictError(
+            raise KeyReusedError(
                 f"the key {use.key!r} was used for entry {first.index}, whose payload was erased: "
                 "the bodies cannot be compared any more; use another key"
             )
@@ -527,7 +540,7 @@ def _key_uses(accepted: Collection[Waiting], first_index: int, tree_size: int) -
 
 def _check_body(batch: Batch, digest: bytes, salt: bytes) -> None:
     if not batch.is_body_of(digest, salt):
-        raise ConflictError(
+        raise KeyReusedError(
             f"the idempotency key {batch.key!r} was used for another batch: nothing was written; "
             "use a new key for a new batch"
         )

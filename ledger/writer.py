@@ -6,9 +6,9 @@
         done = writer.append([draft], idempotency_key="deploy-7")
         print(done.first_index, done.receipts[0].proof())
 
-`append` waits, `submit` gives a future; any number of threads may call either. A key makes a retry
-safe: the same key with the same batch gives the first answer again, down to the signature, which is
-deterministic. docs/spec/append.md.
+`append` waits, `submit` gives a future, `offer` never waits; any number of threads may call them. A
+key makes a retry safe: the same key with the same batch gives the first answer again, down to the
+signature, which is deterministic. docs/spec/append.md.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ledger.merkle import root_at
 from ledger.note import Signer
 from ledger.reader import Reader
 from ledger.receipt import Receipt
-from ledger.sequencer import Appended, Sequencer
+from ledger.sequencer import Answer, Appended, Sequencer
 from ledger.store import KeyUse, Store, Tracked
 
-__all__ = ["Appended", "Draft", "Writer"]
+__all__ = ["Answer", "Appended", "Draft", "Writer"]
 
 
 class Writer:
@@ -87,6 +87,14 @@ class Writer:
         future: Future[Appended] = Future()
         self._sequencer.put(batch, future)
         return future
+
+    def offer(
+        self, drafts: Sequence[Draft], answer: Answer, *, idempotency_key: str | None = None
+    ) -> bool:
+        """As `submit`, for an answer of the caller's own kind, and never waiting: False where the
+        queue is full, and then nothing was taken. The answer is called in the writer's thread."""
+        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
+        return self._sequencer.offer(batch, answer)
 
     def track(self, tracked: Tracked) -> None:
         """Set a follower's position without an entry; durable when it returns.

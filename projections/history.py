@@ -88,9 +88,11 @@ def history(
     at: Moment | None = None,
     known_at: Moment | None = None,
     basis: int | None = None,
+    after: tuple[int, int] | None = None,
     now: int,
 ) -> Iterator[HistoryEntry]:
-    """The changes in effect at a position, oldest first; of one slot, or of everything.
+    """The changes in effect at a position, oldest first; of one slot, or of everything. `after`
+    goes on behind a change: its effective time and its index.
 
     Raises NotFoundError, before anything is yielded, for a pipeline or slot of which there is no
     entry.
@@ -101,7 +103,7 @@ def history(
     if not index.knows(pipeline, stage, where.basis):
         raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
     lane = _lane(index, pipeline, stage, slot)
-    entries = index.changes_in_order(lane, at=where.at, known=where.known)
+    entries = index.changes_in_order(lane, at=where.at, known=where.known, after=after)
     return (_entry(fact) for fact in _facts(reader, entries))
 
 

@@ -433,10 +433,13 @@ class Index:
         *,
         at: int,
         known: int,
-        after: tuple[int, int] = (-FAR, -1),
+        after: tuple[int, int] | None = None,
         page: int = 500,
     ) -> Iterator[int]:
-        """The entries of a lane in the order in which they took effect; streamed by pages."""
+        """The entries of a lane in the order in which they took effect, behind `after` (effective
+        time, entry) where it is given; streamed by pages.
+        """
+        after = after or (-FAR, -1)
         while True:
             rows = self._all(
                 "changes_in_order",

@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from ledger.record import Record
     from projections.at import Moment
 
-__all__ = ["Filter", "log"]
+__all__ = ["Filter", "Matcher", "log", "span"]
 
 KNOWN_RUNS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What an entry must be. None lets everything pass; `type` is a pattern such as `binding.*`."""
+    """What an entry must be. None lets everything pass; `type` and `stream` are patterns such as
+    `binding.*` and `run/*`.
+    """
 
     pipeline: str | None = None
     stage: str | None = None
     actor: str | None = None
     type: str | None = None
+    stream: str | None = None
     start: Moment | None = None
     end: Moment | None = None
 
@@ -54,8 +57,8 @@ def log(
     With `wait` it goes on: at the end `wait()` is called (to sleep, to show a sign of life), and
     while it says True new entries follow. `end` is then not looked at.
     """
-    passes = _Matcher(reader, wanted).passes
-    at, stop = _range(reader, wanted)
+    passes = Matcher(reader, wanted).passes
+    at, stop = span(reader, wanted)
     there = filter(passes, reader.entries(at, stop))
     yield from there if last is None else deque(there, last)
     while wait is not None and wait():
@@ -63,7 +66,8 @@ def log(
         yield from filter(passes, reader.entries(at, stop))
 
 
-def _range(reader: Reader, wanted: Filter) -> tuple[int, int]:
+def span(reader: Reader, wanted: Filter) -> tuple[int, int]:
+    """The entries that the filter's moments leave: from the first, to before the second."""
     start, end = wanted.start, wanted.end
     first = 0
     if start is not None:
@@ -74,7 +78,7 @@ def _range(reader: Reader, wanted: Filter) -> tuple[int, int]:
     return first, stop
 
 
-class _Matcher:
+class Matcher:
     """The filter, cheapest test first; payloads are parsed only where a pipeline or stage is
     asked for.
     """
@@ -86,10 +90,13 @@ class _Matcher:
         self._start_of = lru_cache(KNOWN_RUNS)(self._look_up_start)
 
     def passes(self, record: Record) -> bool:
+        """Whether an entry is one of those that are wanted."""
         wanted = self._wanted
         if wanted.actor is not None and record.actor != wanted.actor:
             return False
         if self._type is not None and not fnmatchcase(record.type, self._type):
+            return False
+        if wanted.stream is not None and not fnmatchcase(record.stream, wanted.stream):
             return False
         return (wanted.pipeline is None and wanted.stage is None) or self._concerns(record)
 

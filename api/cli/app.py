@@ -22,6 +22,7 @@ from api.cli import (
     recording,
     rollback,
     runs,
+    serving,
 )
 from api.cli.command import Group, group, new_app
 from api.cli.terminal import plain
@@ -55,6 +56,7 @@ class Root(Group):
             "Ask": ("state", "diff", "history", "log", "show", "lineage", "impact"),
             "Prove": ("verify", "prove", "bundle", "export"),
             "Go back": ("rollback",),
+            "Serve": ("serve", "access", "tokens"),
             "Keep": ("keys", "ledger", "projections", "migrate"),
         }
     )
@@ -105,6 +107,7 @@ for part in (
     keeping,
     migrating,
     projecting,
+    serving,
 ):
     part.register(app)
 

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Literal, get_args
 
+from ledger.errors import RefusedError
+
 __all__ = [
     "ANY_ROLE",
     "PERMISSIONS",
     "PUBLIC",
+    "RESERVED",
     "ROLES",
     "Permission",
     "Role",
+    "check_recordable",
     "needs",
     "permission_of",
     "permissions_of",
@@ -78,6 +82,27 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     ),
 }
 
+RESERVED: Final = (
+    "access.",
+    "approval.",
+    "checkpoint.",
+    "epoch.",
+    "erasure.",
+    "hold.",
+    "key.",
+    "ledger.",
+    "migration.",
+    "payload.",
+    "policy.",
+    "record.",
+    "release.",
+    "report.",
+    "rollback.",
+    "subject.",
+)
+"""Families of events that only the service records, each by its own rules: who could append them
+freely could give themselves a role, or approve what they asked for."""
+
 _KEY: Final = "x-asof-permission"
 
 
@@ -99,6 +124,14 @@ def needs(*permissions: str) -> dict[str, Any]:
 def permission_of(openapi_extra: dict[str, Any] | None) -> tuple[str, ...]:
     """What a route was declared with; empty where nobody said."""
     return tuple((openapi_extra or {}).get(_KEY, ()))
+
+
+def check_recordable(type_name: str, where: str) -> None:
+    """Raises RefusedError for an event that has a route of its own, or none."""
+    if type_name.startswith(RESERVED):
+        raise RefusedError(
+            f"{where}{type_name} is recorded by the service itself, by the rules of its own route"
+        )
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[str]:

@@ -7,7 +7,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ledger.events.event import Event
-from ledger.events.fields import ActorId, Count, Json, Name, Names, Prose, Time, Word
+from ledger.events.fields import (
+    ActorId,
+    Count,
+    Digest,
+    Json,
+    Name,
+    Names,
+    Prose,
+    Time,
+    Word,
+)
 
 __all__ = ["AccessGranted", "AccessRecorded", "AccessRevoked", "PolicyChanged"]
 
@@ -48,6 +58,11 @@ class AccessGranted(Event):
     before: Json = Field(default=None, description="the principal's rights before")
     after: Json = Field(default=None, description="the principal's rights from now on")
     expires_at: Time | None = Field(default=None, description="until when")
+    token: Name | None = Field(default=None, description="the id of a token that is given")
+    token_digest: Digest | None = Field(
+        default=None, description="keyed digest of the token: hmac-sha256 with a key kept elsewhere"
+    )
+    roles: Names = Field(default=(), description="what the token may be used for, of what is held")
 
 
 class AccessRevoked(Event):
@@ -69,6 +84,7 @@ class AccessRevoked(Event):
     scope: Names = Field(default=(), description="what for: prefixes of streams; empty: everything")
     before: Json = Field(default=None, description="the principal's rights before")
     after: Json = Field(default=None, description="the principal's rights from now on")
+    token: Name | None = Field(default=None, description="the id of a token that ends")
 
 
 class AccessRecorded(Event):

@@ -20,6 +20,7 @@ from ledger.edge import load_right_edge
 from ledger.errors import (
     AsofError,
     ConflictError,
+    KeyReusedError,
     MalformedError,
     StoreError,
     TamperError,
@@ -161,7 +162,7 @@ def test_the_expected_version_is_no_part_of_the_body(ledger: Ledger) -> None:
 )
 def test_a_key_used_for_another_body_is_a_conflict(ledger: Ledger, drafts: Sequence[Draft]) -> None:
     ledger.writer.append(notes(3), idempotency_key="k")
-    with pytest.raises(ConflictError, match="'k' was used for another batch"):
+    with pytest.raises(KeyReusedError, match="'k' was used for another batch"):
         ledger.writer.append(drafts, idempotency_key="k")
     assert ledger.reader.size() == 4
 
@@ -356,6 +357,23 @@ def test_a_full_queue_makes_the_next_one_wait(
     held.go.set()
     thread.join(20)
     assert answers[0].first_index == 5
+
+
+def test_an_offer_never_waits(
+    held: HeldStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencing, "MAX_WAITING_ENTRIES", 5)
+    hold(held, writer)
+    taken: Future[Any] = Future()
+    refused: Future[Any] = Future()
+    assert writer.offer(notes(5), taken, idempotency_key="k")
+    assert not writer.offer(notes(1), refused)
+    held.go.set()
+    assert taken.result(timeout=10).count == 5
+    assert not refused.done()
+    writer.close()
+    with pytest.raises(StoreError, match="closed"):
+        writer.offer(notes(1), Future())
 
 
 def test_a_cancelled_future_is_not_written(held: HeldStore, writer: Writer) -> None:

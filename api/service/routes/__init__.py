@@ -1,4 +1,39 @@
 """The routes, a file for each subject. A route translates; it holds no rule (docs/spec/http.md).
 
-Each file has `router: fastapi.APIRouter`; each route says what it `needs(…)`.
+Each file has a `router`; each route says what it `needs(…)`.
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from api.service.routes import (
+    access,
+    entries,
+    health,
+    questions,
+    reports,
+    rollbacks,
+    setup,
+    stream,
+    verifications,
+)
+
+__all__ = ["ROUTERS"]
+
+ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
+    module.router
+    for module in (
+        entries,
+        questions,
+        stream,
+        verifications,
+        rollbacks,
+        reports,
+        access,
+        setup,
+        health,
+    )
+)

@@ -1,0 +1,201 @@
+"""The service put together: ledgers, access, routes, layers, and what works in the background.
+
+::
+
+    with assembled(configuration) as service:
+        serving.run(service.app, listening, …)
+
+Everything that is opened here is closed here, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from api.main import keys_of, serve_ledger
+from api.service.access.access import Access
+from api.service.access.guard import AccessLayer, rules_of
+from api.service.access.setup import Setup
+from api.service.access.tokens import load_pepper
+from api.service.app import build_app, layered
+from api.service.bodies import BodyLimits
+from api.service.executing import Executions
+from api.service.ledgers import Ledgers
+from api.service.metrics import Metrics
+from api.service.pressure import CapacityLayer, RateLayer
+from api.service.requests import now_micros
+from api.service.routes import ROUTERS
+from api.service.telling import TellingLayer
+from api.service.verifying import Verifications
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Scope
+
+    from api.service.configuration import Configuration
+    from api.service.principal import Caller
+
+__all__ = ["Service", "assembled"]
+
+AUTHORIZATION: Final = b"authorization"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What is served, and what the command line wants to tell about it."""
+
+    app: ASGIApp
+    inner: FastAPI
+    ledgers: Ledgers
+    access: Access
+    setup: Setup
+    stopping: asyncio.Event
+
+
+@contextmanager
+def assembled(configuration: Configuration) -> Iterator[Service]:
+    """The service of a configuration; its ledgers are open within the block. Raises what opening a
+    ledger does.
+    """
+    with ExitStack() as stack:
+        ledgers = _opened(configuration, stack)
+        peppers = {
+            name: load_pepper(keys_of(one.settings), create=True)
+            for name, one in configuration.ledgers.items()
+        }
+        access = Access(ledgers, peppers)
+        setup = Setup(access, clock=now_micros)
+        metrics = Metrics()
+        metrics.watch(ledgers)
+        stopping = asyncio.Event()
+        verifications = Verifications(_verifier(configuration))
+        executions = Executions(
+            {name: one.rollback_roots for name, one in configuration.ledgers.items()}
+        )
+
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            for here in ledgers.values():
+                here.start()
+            watching = asyncio.create_task(access.watch())
+            try:
+                yield
+            finally:
+                stopping.set()
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+                await verifications.close()
+                await executions.close()
+
+        inner = build_app(
+            ledgers,
+            ROUTERS,
+            lifespan=lifespan,
+            access=access,
+            setup=setup,
+            metrics=metrics,
+            body_limits=BodyLimits(
+                max_bytes=configuration.limits.body_bytes,
+                seconds=configuration.limits.request_seconds,
+            ),
+            verifications=verifications,
+            executions=executions,
+            streams=set(),
+            stopping=stopping,
+        )
+        app = _with_layers(inner, configuration, access, metrics, ledgers)
+        yield Service(
+            app=app,
+            inner=inner,
+            ledgers=ledgers,
+            access=access,
+            setup=setup,
+            stopping=stopping,
+        )
+
+
+def _opened(configuration: Configuration, stack: ExitStack) -> Ledgers:
+    served = []
+    for name, one in configuration.ledgers.items():
+        here = serve_ledger(name, one.settings, public=one.public, notice=_say)
+        stack.callback(here.close)
+        served.append(here)
+    return Ledgers(served)
+
+
+def _with_layers(
+    inner: FastAPI,
+    configuration: Configuration,
+    access: Access,
+    metrics: Metrics,
+    ledgers: Ledgers,
+) -> ASGIApp:
+    limits = configuration.limits
+
+    def refused(why: str, who: Caller | None, ledger: str | None) -> None:
+        metrics.refused.labels(why).inc()
+
+    return layered(
+        inner,
+        [
+            lambda app: TellingLayer(app, metrics=metrics),
+            lambda app: CapacityLayer(app, most=limits.in_flight, metrics=metrics),
+            lambda app: AccessLayer(
+                app,
+                rules=rules_of(inner.routes),
+                authenticate=lambda scope: access.authenticator.authenticate(_header(scope)),
+                public=[name for name, here in ledgers.items() if here.public],
+                refused=refused,
+            ),
+            lambda app: RateLayer(
+                app, rate=limits.requests_per_second, burst=limits.burst, metrics=metrics
+            ),
+        ],
+    )
+
+
+def _header(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == AUTHORIZATION:
+            return str(value, "latin-1")
+    return None
+
+
+def _verifier(configuration: Configuration):  # type: ignore[no-untyped-def]
+    """Starts `asof verify` on a ledger in a process of its own, which reads and cannot write."""
+
+    async def start(name: str) -> asyncio.subprocess.Process:
+        settings = configuration.ledgers[name].settings
+        environment = {
+            **os.environ,
+            "ASOF_STORE": settings.store,
+            "ASOF_KEYS": str(keys_of(settings).absolute()),
+            "ASOF_QUIET": "1",
+            "ASOF_SERVER": "",
+        }
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "api.cli",
+            "verify",
+            "--workers",
+            "1",
+            "-o",
+            "json",
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    return start
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,271 @@
+"""The settings of `asof serve`: one TOML file, or one ledger named on the command line.
+
+::
+
+    configuration = read_configuration(Path("asof.toml"))
+    configuration = single(settings)                       # --store and no file
+
+Every key is a line of `KEYS`; docs/configuration.md is made from that table, and a test compares
+the two. An unknown key is refused with the nearest known one: a limit that is passed over is no
+limit. Secrets are never in the file: it names the environment variable or the file that holds them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as replaced
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from api.settings import Settings
+from ledger.errors import MalformedError, StoreError
+
+__all__ = [
+    "KEYS",
+    "Configuration",
+    "Key",
+    "LedgerConfiguration",
+    "Limits",
+    "read_configuration",
+    "single",
+]
+
+Kind = Literal["text", "path", "number", "flag", "texts", "paths", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of the file: the table it stands in, its name, kind, default in words, and meaning."""
+
+    table: str
+    name: str
+    kind: Kind
+    default: str
+    meaning: str
+    least: int = 0
+    most: int = 1 << 53
+
+
+KEYS: Final = (
+    Key("server", "host", "text", "127.0.0.1", "The address to listen on; 0.0.0.0 for all."),
+    Key("server", "port", "number", "8080", "The port; 0 takes a free one.", 0, 65_535),
+    Key("server", "url", "text", "http://HOST:PORT", "What callers reach the server by."),
+    Key("server", "certificate", "path", "none", "TLS: the certificate chain, PEM."),
+    Key("server", "private_key", "path", "none", "TLS: its private key, PEM."),
+    Key(
+        "server",
+        "trusted_hosts",
+        "texts",
+        "any",
+        "The Host names that are answered; without any, all are.",
+    ),
+    Key(
+        "server",
+        "trusted_proxies",
+        "texts",
+        "none",
+        "Addresses of proxies whose X-Forwarded headers are believed.",
+    ),
+    Key("server", "cors_origins", "texts", "none", "Browser origins that may call the API."),
+    Key("server", "data", "path", "asof.service", "The folder of what the service keeps itself."),
+    Key(
+        "server", "log_format", "text", "json", "How the log is written: json, or text for people."
+    ),
+    Key("limits", "body_bytes", "number", "8388608", "The largest body, packed or not.", 1024),
+    Key("limits", "request_seconds", "number", "30", "How long a body may take.", 1, 3600),
+    Key("limits", "in_flight", "number", "512", "Requests that are answered at once.", 1, 100_000),
+    Key(
+        "limits",
+        "requests_per_second",
+        "number",
+        "5000",
+        "Requests a second of one principal.",
+        1,
+        1_000_000,
+    ),
+    Key("limits", "burst", "number", "10000", "Requests that may come at once.", 1, 1_000_000),
+    Key(
+        "ledgers.NAME",
+        "store",
+        "text",
+        "needed",
+        "sqlite:///relative/path.db, sqlite:////absolute/path.db or "
+        "postgresql://user@host/database.",
+    ),
+    Key("ledgers.NAME", "keys", "path", "beside the store", "The folder of the signing key."),
+    Key("ledgers.NAME", "objects", "path", "beside the store", "The folder of captured files."),
+    Key(
+        "ledgers.NAME",
+        "public",
+        "flag",
+        "false",
+        "Whether everybody may read checkpoint and tiles: who, what kind, when; never payloads.",
+    ),
+    Key(
+        "ledgers.NAME",
+        "rollback_roots",
+        "paths",
+        "none",
+        "The folders that rollbacks run by this server may change; without any it runs none.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is taken at once."""
+
+    body_bytes: int = 8 << 20
+    request_seconds: int = 30
+    in_flight: int = 512
+    requests_per_second: int = 5_000
+    burst: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerConfiguration:
+    """One ledger: where it lies, and what the service may do with it."""
+
+    settings: Settings
+    public: bool = False
+    rollback_roots: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Everything that `asof serve` is told."""
+
+    ledgers: Mapping[str, LedgerConfiguration]
+    host: str = "127.0.0.1"
+    port: int = 8080
+    url: str | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    trusted_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    data: Path = Path("asof.service")
+    log_format: str = "json"
+    limits: Limits = field(default_factory=Limits)
+
+
+def single(settings: Settings, name: str, data: Path) -> Configuration:
+    """One ledger and the defaults."""
+    return Configuration(ledgers={name: LedgerConfiguration(settings=settings)}, data=data)
+
+
+def read_configuration(path: Path, base: Settings | None = None) -> Configuration:
+    """What the file says; relative paths are relative to it. Raises MalformedError naming table and
+    key, StoreError where the file cannot be read.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(f"{path} is no TOML: {error}") from None
+    reading = _Reading(path)
+    _check_tables(path, given)
+    server = reading.table("server", given.get("server", {}), "server")
+    limits = reading.table("limits", given.get("limits", {}), "limits")
+    ledgers = given.get("ledgers", {})
+    if not isinstance(ledgers, dict) or not ledgers:
+        raise MalformedError(f"{path}: name a ledger: [ledgers.acme] with its store")
+    told = {name: _ledger(reading, name, one, base or Settings()) for name, one in ledgers.items()}
+    found = Configuration(ledgers=told, limits=Limits(**limits), **server)
+    _check_together(path, found)
+    return found
+
+
+class _Reading:
+    """Takes tables apart by `KEYS`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = path.parent
+
+    def table(self, kind: str, given: Any, shown: str) -> dict[str, Any]:
+        """The values of a table, each of its kind. Raises MalformedError."""
+        if not isinstance(given, dict):
+            raise MalformedError(f"{self._path}: [{shown}] must be a table")
+        keys = {key.name: key for key in KEYS if key.table == kind}
+        for name in given:
+            if name not in keys:
+                near = get_close_matches(name, keys, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
+                raise MalformedError(f"{self._path}: [{shown}] {name}: no such key; {hint}")
+        return {name: self._value(keys[name], given[name], shown) for name in given}
+
+    def _value(self, key: Key, value: Any, shown: str) -> Any:
+        where = f"{self._path}: [{shown}] {key.name}"
+        if key.kind == "flag" and isinstance(value, bool):
+            return value
+        if key.kind == "number" and type(value) is int and key.least <= value <= key.most:
+            return value
+        if key.kind in ("text", "path") and isinstance(value, str) and value:
+            return value if key.kind == "text" else self._folder / value
+        if (
+            key.kind in ("texts", "paths")
+            and isinstance(value, list)
+            and all(isinstance(item, str) and item for item in value)
+        ):
+            return tuple(value if key.kind == "texts" else (self._folder / item for item in value))
+        wanted = {
+            "flag": "true or false",
+            "number": f"a whole number from {key.least} to {key.most}",
+            "text": "a text",
+            "path": "a path",
+            "texts": "a list of texts",
+            "paths": "a list of paths",
+        }
+        raise MalformedError(f"{where}: must be {wanted[key.kind]}")
+
+
+def _ledger(reading: _Reading, name: str, given: Any, base: Settings) -> LedgerConfiguration:
+    if not name or not all(
+        letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in name
+    ):
+        raise MalformedError(
+            f"[ledgers.{name}]: the name stands in paths: letters, digits, - _ . only"
+        )
+    told = reading.table("ledgers.NAME", given, f"ledgers.{name}")
+    if "store" not in told:
+        raise MalformedError(f"[ledgers.{name}]: store is missing")
+    settings = replaced(
+        base,
+        store=_store(reading, told["store"]),
+        keys=told.get("keys"),
+        objects=told.get("objects"),
+    )
+    return LedgerConfiguration(
+        settings=settings,
+        public=told.get("public", False),
+        rollback_roots=told.get("rollback_roots", ()),
+    )
+
+
+def _store(reading: _Reading, url: str) -> str:
+    """sqlite:///relative is relative to the file, as every other path in it."""
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        path = (reading._folder / url.removeprefix("sqlite:///")).absolute()
+        return f"sqlite:///{path}"
+    return url
+
+
+def _check_tables(path: Path, given: Mapping[str, Any]) -> None:
+    known = sorted({key.table.partition(".")[0] for key in KEYS})
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean [{near[0]}]?" if near else f"known are {', '.join(known)}"
+            raise MalformedError(f"{path}: [{name}]: no such table; {hint}")
+
+
+def _check_together(path: Path, found: Configuration) -> None:
+    if (found.certificate is None) != (found.private_key is None):
+        raise MalformedError(f"{path}: [server] certificate and private_key belong together")
+    if found.log_format not in ("json", "text"):
+        raise MalformedError(f"{path}: [server] log_format: must be json or text")
