@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from api.service.problems import ProblemError
 from ledger.canonical import MAX_DEPTH, parse_json, parse_json_object
@@ -61,8 +61,6 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
             f"the body did not arrive within {limits.seconds:g} seconds",
             headers={"Connection": "close"},
         ) from None
-    except ClientDisconnect:
-        raise ProblemError("malformed", "the connection was closed within the body") from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding == "identity":
         return packed
@@ -155,12 +153,17 @@ def _of_lines(body: bytes, actor: str, now: int) -> list[Draft]:
 
 async def _received(request: Request, limits: BodyLimits) -> bytes:
     parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ProblemError("malformed", "the connection was closed within the body")
+        part = message.get("body", b"")
         size += len(part)
         if size > limits.max_bytes:
             raise _too_large(limits)
         parts.append(part)
+        more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

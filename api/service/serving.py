@@ -10,6 +10,7 @@ what was acknowledged is durable already, what waits is committed or refused.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,8 @@ def run(
         server.config.load()
     except (OSError, ValueError) as error:
         raise MalformedError(f"the TLS certificate or key cannot be loaded: {error}") from None
-    server.run([listening])
+    with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when all has ended
+        server.run([listening])
 
 
 class _Server(uvicorn.Server):

@@ -9,15 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 import structlog
 
 from api.main import store_of
 from api.service.assembly import Service, assembled
 from api.service.configuration import Configuration, read_configuration, single
+from api.service.requests import now_micros
 from api.service.serving import bound_socket, run
+from ledger.canonical import format_time
 from ledger.places import FilePlace
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
     from api.settings import Settings
 
 __all__ = ["configured", "serve"]
@@ -100,20 +105,25 @@ def _welcome(service: Service, url: str, say: Callable[[str], None]) -> None:
 
 def _set_up_log(form: str) -> None:
     """One line an event on the standard error, which belongs to the log alone from here on."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    writing: list[Any] = [structlog.processors.JSONRenderer(serializer=orjson.dumps)]
+    factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    if form == "text":
+        writing = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _stamped,
             structlog.processors.format_exc_info,
-            renderer,
+            *writing,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _stamped(logger: Any, method: str, event: EventDict) -> EventDict:
+    event["at"] = format_time(now_micros())
+    return event

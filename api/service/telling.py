@@ -11,10 +11,11 @@ template, so that neither the log's fields nor the figures' labels grow with wha
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from itertools import count
 from typing import Any, Final
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,12 +35,14 @@ class TellingLayer:
         self._app = app
         self._metrics = metrics
         self._log = structlog.get_logger("asof")
+        self._begun = os.urandom(8).hex()
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _given_id(scope) or uuid4().hex
+        request_id = _given_id(scope) or f"{self._begun}-{next(self._numbers):x}"
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         begun = time.perf_counter()
