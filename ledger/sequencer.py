@@ -163,15 +163,23 @@ class Sequencer:
                 self._room.wait()
             self._check_running()
             self._enqueue(batch, answer)
+            self._work.notify()
 
     def offer(self, batch: Batch, answer: Answer) -> bool:
-        """As `put`, without waiting: False, and nothing is queued, where the queue is full."""
+        """As `put`, without waiting: False, and nothing is queued, where the queue is full. The
+        thread looks at the queue after `wake`, or when it comes back anyway.
+        """
         with self._mutex:
             self._check_running()
             if self._is_full(batch):
                 return False
             self._enqueue(batch, answer)
         return True
+
+    def wake(self) -> None:
+        """After some offers: let the thread take them, as one group if it is idle."""
+        with self._mutex:
+            self._work.notify()
 
     def close(self) -> None:
         """Commit what waits, then end the thread. Calling it twice does no harm."""
@@ -187,7 +195,6 @@ class Sequencer:
         self._queue.append((batch, answer))
         self._waiting_entries += len(batch.drafts)
         self._waiting_bytes += batch.size_bytes
-        self._work.notify()
 
     def _is_full(self, batch: Batch) -> bool:
         return bool(self._queue) and (

@@ -92,9 +92,17 @@ class Writer:
         self, drafts: Sequence[Draft], answer: Answer, *, idempotency_key: str | None = None
     ) -> bool:
         """As `submit`, for an answer of the caller's own kind, and never waiting: False where the
-        queue is full, and then nothing was taken. The answer is called in the writer's thread."""
+        queue is full, and then nothing was taken. The answer is called in the writer's thread.
+
+        `wake` must follow, once for all that is offered together: what comes from many callers at
+        a time is one group then.
+        """
         batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy)
         return self._sequencer.offer(batch, answer)
+
+    def wake(self) -> None:
+        """After `offer`: let the writer's thread begin."""
+        self._sequencer.wake()
 
     def track(self, tracked: Tracked) -> None:
         """Set a follower's position without an entry; durable when it returns.

@@ -82,6 +82,7 @@ class Served:
             target=self._keep_up, name=f"asof-index-{name}", daemon=True
         )
         self._answers: _Answers | None = None
+        self._waking = False
 
     @property
     def reader(self) -> Reader:
@@ -114,7 +115,14 @@ class Served:
         waiting = _Waiting(self._answers, loop.create_future())
         if not self.writer.offer(drafts, waiting, idempotency_key=key):
             raise too_much("more waits to be written than the queue takes")
+        if not self._waking:  # once for all requests that were read in this turn of the loop
+            self._waking = True
+            loop.call_soon(self._wake_writer)
         return await waiting.future
+
+    def _wake_writer(self) -> None:
+        self._waking = False
+        self.writer.wake()
 
     async def asked(self, question: Callable[[Rooms], Answer]) -> Answer:
         """The answer to a question, asked in a thread. Raises what it raises; ProblemError

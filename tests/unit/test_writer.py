@@ -368,9 +368,13 @@ def test_an_offer_never_waits(
     refused: Future[Any] = Future()
     assert writer.offer(notes(5), taken, idempotency_key="k")
     assert not writer.offer(notes(1), refused)
+    writer.wake()
     held.go.set()
     assert taken.result(timeout=10).count == 5
     assert not refused.done()
+    assert writer.offer(notes(2), refused) and writer.offer(notes(1), Future())
+    writer.wake()
+    assert refused.result(timeout=10).tree_size == 9, "offered together, written together"
     writer.close()
     with pytest.raises(StoreError, match="closed"):
         writer.offer(notes(1), Future())
