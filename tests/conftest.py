@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.postgres", "tests.support.indexes"]
+pytest_plugins = ["tests.support.postgres", "tests.support.indexes", "tests.support.service"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from api.main import keys_of, serve_ledger
 from api.service.access.access import Access
 from api.service.access.guard import AccessLayer, rules_of
+from api.service.access.reads import Reads
 from api.service.access.setup import Setup
 from api.service.access.tokens import load_pepper
 from api.service.app import build_app, layered
@@ -36,6 +37,7 @@ from api.service.verifying import Verifications
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Scope
 
     from api.service.configuration import Configuration
@@ -70,6 +72,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             for name, one in configuration.ledgers.items()
         }
         access = Access(ledgers, peppers)
+        reads = Reads(ledgers)
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()
         metrics.watch(ledgers)
@@ -83,15 +86,17 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             for here in ledgers.values():
                 here.start()
-            watching = asyncio.create_task(access.watch())
+            tasks = [asyncio.create_task(work) for work in (access.watch(), reads.watch())]
             try:
                 yield
             finally:
                 stopping.set()
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await verifications.close()
                 await executions.close()
+                await reads.flush()
 
         inner = build_app(
             ledgers,
@@ -108,8 +113,10 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             executions=executions,
             streams=set(),
             stopping=stopping,
+            note_read=reads.note,
+            still_allowed=lambda request: _may_still(access, request),
         )
-        app = _with_layers(inner, configuration, access, metrics, ledgers)
+        app = _with_layers(inner, configuration, access, metrics, ledgers, reads)
         yield Service(
             app=app,
             inner=inner,
@@ -135,11 +142,13 @@ def _with_layers(
     access: Access,
     metrics: Metrics,
     ledgers: Ledgers,
+    reads: Reads,
 ) -> ASGIApp:
     limits = configuration.limits
 
     def refused(why: str, who: Caller | None, ledger: str | None) -> None:
         metrics.refused.labels(why).inc()
+        reads.refused(why, who, ledger)
 
     return layered(
         inner,
@@ -157,6 +166,14 @@ def _with_layers(
                 app, rate=limits.requests_per_second, burst=limits.burst, metrics=metrics
             ),
         ],
+    )
+
+
+def _may_still(access: Access, request: Request) -> bool:
+    """Whether whoever opened a stream may still read: a token ends with its next look."""
+    caller = access.authenticator.authenticate(_header(request.scope))
+    return caller is not None and caller.may(
+        "entries:read", ledger=request.path_params.get("ledger")
     )
 
 

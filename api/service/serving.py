@@ -10,7 +10,7 @@ what was acknowledged is durable already, what waits is committed or refused.
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -85,8 +85,14 @@ def run(
         server.config.load()
     except (OSError, ValueError) as error:
         raise MalformedError(f"the TLS certificate or key cannot be loaded: {error}") from None
-    with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when all has ended
-        server.run([listening])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ended_well)
+    server.run([listening])
+
+
+def _ended_well(number: int, frame: object) -> None:
+    """uvicorn raises again the signal that it ended by, when all is answered: that is no failure,
+    and the ledgers have still to be closed."""
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from api.service.routes import (
     access,
     entries,
     health,
+    pages,
     questions,
     reports,
     rollbacks,
@@ -34,6 +35,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
         reports,
         access,
         setup,
+        pages,
         health,
     )
 )
