@@ -114,6 +114,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             streams=set(),
             stopping=stopping,
             note_read=reads.note,
+            published=lambda name, reader: reader.checkpoint(),
             still_allowed=lambda request: _may_still(access, request),
         )
         app = _with_layers(inner, configuration, access, metrics, ledgers, reads)

@@ -496,6 +496,29 @@ def test_who_asks_for_a_rollback_cannot_approve_it(service: Running) -> None:
         assert auditor.get(where).json()["approval"]["by"] == "user:approver"
 
 
+def test_tiles_are_those_of_an_export(service: Running, tmp_path: Path) -> None:
+    with service.client("recorder") as client, service.client("auditor") as auditor:
+        append(client, *([NOTE] * 300), Prefer="return=minimal")
+        service.prepared.run("export", "--out", str(tmp_path / "out"), "-q")
+        paths = [
+            path.relative_to(tmp_path / "out")
+            for path in (tmp_path / "out" / "tile").rglob("*")
+            if path.is_file()
+        ]
+        assert len(paths) >= 5
+        for path in paths:
+            found = auditor.get(f"/t/acme/{path}")
+            assert found.content == (tmp_path / "out" / path).read_bytes(), path
+            assert "immutable" in found.headers["cache-control"]
+        kept = (tmp_path / "out" / "checkpoint").read_bytes()
+        now = auditor.get("/t/acme/checkpoint")
+        assert now.headers["content-type"] == "text/plain; charset=utf-8"
+        assert now.content.split(b"\n")[0] == kept.split(b"\n")[0]
+        for wrong in ("0/x1", "0/1", "9/000", "64/000", "0/000.p/0", "0/000.p/256", "entries/x"):
+            assert auditor.get(f"/t/acme/tile/{wrong}").status_code == 404, wrong
+        assert auditor.get("/t/acme/tile/0/x999/999").status_code == 404
+
+
 # -------------------------------------------------------------------------------------- access
 
 

@@ -19,6 +19,7 @@ from api.service.routes import (
     rollbacks,
     setup,
     stream,
+    tiles,
     verifications,
 )
 
@@ -33,6 +34,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
         verifications,
         rollbacks,
         reports,
+        tiles,
         access,
         setup,
         pages,
