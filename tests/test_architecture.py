@@ -93,6 +93,16 @@ def test_rooms_import_only_along_the_arrows(room: str) -> None:
             assert target not in {"tests", "scripts"}, f"{module} imports {name}"
 
 
+def test_the_client_and_the_server_know_nothing_of_each_other() -> None:
+    """What training code installs needs none of the server; only HTTP lies between them."""
+    for path in sorted((CHECKOUT / "client" / "src").rglob("*.py")):
+        for name in imports(path):
+            assert name.split(".")[0] not in {*ROOMS, "pydantic", "cryptography", "orjson"}, path
+    for room in ROOMS:
+        for module, path in modules(room):
+            assert not any(name.split(".")[0] == "asof" for name in imports(path)), module
+
+
 def test_ledger_modules_import_only_those_above() -> None:
     for module, path in modules("ledger"):
         if module == "ledger":
