@@ -237,8 +237,7 @@ def _finished(run: Optional[Run], error: Optional[BaseException]) -> None:
         if error is None:
             run.finish()
         else:
-            run.metrics["exception"] = type(error).__name__
-            run.finish("failed")
+            run.finish("failed", reason=f"raised {type(error).__name__}")
     except Exception:
         log.exception("asof: the end of a fit is not recorded")
 

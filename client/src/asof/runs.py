@@ -101,15 +101,19 @@ class Run:
         self.client.record("run.started/1", data, stream=f"run/{self.id}")
         return self
 
-    def finish(self, status: str = "succeeded") -> None:
-        """Record how it ended, with what it made and measured. Called by `with`."""
+    def finish(self, status: str = "succeeded", *, reason: Optional[str] = None) -> None:
+        """Record how it ended, with what it made and measured. Called by `with`.
+
+        A ledger's metrics are finite numbers; others are named in the reason ("loss was nan").
+        """
         self.status = status
-        seconds = round(time.monotonic() - self._begun, 3)
-        data: dict[str, Any] = {
-            "run": self.id,
-            "status": status,
-            "metrics": {**plain(self.metrics), "seconds": seconds},
-        }
+        measured = plain(self.metrics)
+        numbers = {name: value for name, value in measured.items() if _is_number(value)}
+        odd = [f"{name} was {value}" for name, value in measured.items() if name not in numbers]
+        numbers["seconds"] = round(time.monotonic() - self._begun, 3)
+        data: dict[str, Any] = {"run": self.id, "status": status, "metrics": numbers}
+        if told := "; ".join([*([reason] if reason else []), *odd]):
+            data["reason"] = told[:2_000]
         if self.outputs:
             data["outputs"] = self.outputs
         self.client.record("run.finished/1", data, stream=f"run/{self.id}")
@@ -146,8 +150,8 @@ class Run:
         if kind is None:
             self.finish()
             return
-        self.metrics["exception"] = kind.__name__  # never its text: it may hold data
-        self.finish("cancelled" if kind in (KeyboardInterrupt, SystemExit) else "failed")
+        status = "cancelled" if kind in (KeyboardInterrupt, SystemExit) else "failed"
+        self.finish(status, reason=f"raised {kind.__name__}")  # never its text: it may hold data
 
     def _repr_html_(self) -> str:
         return table(
@@ -160,6 +164,10 @@ class Run:
                 "metrics": json.dumps(plain(self.metrics)),
             },
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def current_run() -> Optional[Run]:
@@ -309,7 +317,7 @@ def _recorded(
     metadata: Optional[Mapping[str, Any]] = None,
     **more: Any,
 ) -> Reference:
-    told = version or digest.partition(":")[2][:16]
+    told = version or digest.partition(":")[2]
     data: dict[str, Any] = {"kind": kind, "name": name, "version": told, "digest": digest, **more}
     data["restorable"] = "verify_only"
     if parents := [str(one) for one in parents]:

@@ -28,6 +28,7 @@ log = logging.getLogger("asof")
 
 FIRST_PAUSE = 0.2
 MOST_PAUSE = 60.0
+GROWTH = 1.6
 IDLE_SECONDS = 30.0
 PUT_ASIDE = {400, 409, 413, 415, 422}
 """Refusals that the same request will meet again; everything else is tried again."""
@@ -98,7 +99,7 @@ class Sender:
             except AsofError as error:
                 self._complain(error)
                 wait = getattr(error, "retry_after", None) or _about(pause)
-                pause = min(MOST_PAUSE, pause * 2)
+                pause = min(MOST_PAUSE, pause * GROWTH)
                 self._pause(wait)
                 self._wanted.set()
             except Exception:
