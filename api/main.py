@@ -57,12 +57,15 @@ if TYPE_CHECKING:
 __all__ = [
     "GENERATOR",
     "Rooms",
+    "cloudevent_of_headers",
     "create",
     "describe_keys",
     "index_of",
+    "ingest_translators",
     "keys_of",
     "objects_of",
     "serve_ledger",
+    "webhook_of",
 ]
 
 GENERATOR = f"asof {__version__}"
@@ -425,6 +428,36 @@ def serve_ledger(
         return Listening(settings.store, stop) if in_database else Polling(stop, POLL_SECONDS)
 
     return Served(name, ledger, rooms=rooms, index=index, wake=wake, public=public)
+
+
+def ingest_translators() -> dict[str, Callable[[Any, bytes], list[Any]]]:
+    """What turns deliveries into events, by the system's name."""
+    import orjson
+
+    from connectors import cloudevents, openlineage
+    from connectors.webhooks import HOOKS
+
+    return {
+        "openlineage": lambda headers, body: openlineage.translate(orjson.loads(body)),
+        "cloudevents": lambda headers, body: [cloudevents.translate(orjson.loads(body))],
+        **{name: hook.translate for name, hook in HOOKS.items()},
+    }
+
+
+def webhook_of(system: str) -> Any:
+    """How a system proves itself. Raises MalformedError for one that has no webhooks here."""
+    from connectors.webhooks import HOOKS
+
+    if system not in HOOKS:
+        raise MalformedError(f"{system!r} is none of {', '.join(sorted(HOOKS))}")
+    return HOOKS[system]
+
+
+def cloudevent_of_headers(headers: dict[str, str], data: Any) -> dict[str, Any]:
+    """A CloudEvent that came in binary mode."""
+    from connectors.cloudevents import of_headers
+
+    return of_headers(headers, data)
 
 
 def create(

@@ -18,7 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from api.main import keys_of, serve_ledger
+from api.main import ingest_translators, keys_of, serve_ledger, webhook_of
 from api.service.access.access import Access
 from api.service.access.guard import AccessLayer, rules_of
 from api.service.access.reads import Reads
@@ -27,11 +27,14 @@ from api.service.access.tokens import load_pepper
 from api.service.app import build_app, layered
 from api.service.bodies import BodyLimits
 from api.service.executing import Executions
+from api.service.ingest.recording import Ingest
+from api.service.ingest.spool import Spool
 from api.service.ledgers import Ledgers
 from api.service.metrics import Metrics
 from api.service.pressure import CapacityLayer, RateLayer
 from api.service.requests import now_micros
 from api.service.routes import ROUTERS
+from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
 from api.service.verifying import Verifications
 
@@ -73,6 +76,9 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         }
         access = Access(ledgers, peppers)
         reads = Reads(ledgers)
+        spool = Spool(configuration.data / "spool.db")
+        stack.callback(spool.close)
+        ingest = Ingest(spool, ledgers, ingest_translators())
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()
         metrics.watch(ledgers)
@@ -86,7 +92,8 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             for here in ledgers.values():
                 here.start()
-            tasks = [asyncio.create_task(work) for work in (access.watch(), reads.watch())]
+            works = (access.watch(), reads.watch(), ingest.watch())
+            tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield
             finally:
@@ -111,6 +118,12 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             ),
             verifications=verifications,
             executions=executions,
+            ingest=ingest,
+            ingest_origins=configuration.ingest_origins,
+            sources={
+                name: Source(one.system, webhook_of(one.system), one.secrets, one.ledger)
+                for name, one in configuration.sources.items()
+            },
             streams=set(),
             stopping=stopping,
             note_read=reads.note,

@@ -20,7 +20,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from api.settings import Settings
+from api.main import webhook_of
+from api.settings import Settings, environment
 from ledger.errors import MalformedError, StoreError
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Key",
     "LedgerConfiguration",
     "Limits",
+    "SourceConfiguration",
     "read_configuration",
     "single",
 ]
@@ -88,6 +90,31 @@ KEYS: Final = (
     ),
     Key("limits", "burst", "number", "10000", "Requests that may come at once.", 1, 1_000_000),
     Key(
+        "ingest",
+        "origins",
+        "texts",
+        "none",
+        "CloudEvents senders that are told they may deliver (WebHook-Request-Origin).",
+    ),
+    Key(
+        "ingest.NAME",
+        "system",
+        "text",
+        "NAME",
+        "github, gitlab, gitea, forgejo, mlflow, wandb, terraform or standard; the webhook's path "
+        "ends with NAME.",
+    ),
+    Key("ingest.NAME", "ledger", "text", "any", "The only ledger that it may deliver to."),
+    Key("ingest.NAME", "secret_env", "text", "", "The environment variable that holds its secret."),
+    Key("ingest.NAME", "secret_file", "path", "", "The file that holds it."),
+    Key(
+        "ingest.NAME",
+        "old_secret_env",
+        "text",
+        "",
+        "The variable of the secret before it, while it is being replaced.",
+    ),
+    Key(
         "ledgers.NAME",
         "store",
         "text",
@@ -135,6 +162,15 @@ class LedgerConfiguration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfiguration:
+    """A sender of webhooks. Its secrets are shown by nothing."""
+
+    system: str
+    ledger: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Everything that `asof serve` is told."""
 
@@ -150,6 +186,8 @@ class Configuration:
     data: Path = Path("asof.service")
     log_format: str = "json"
     limits: Limits = field(default_factory=Limits)
+    ingest_origins: tuple[str, ...] = ()
+    sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
 
 
 def single(settings: Settings, name: str, data: Path) -> Configuration:
@@ -175,7 +213,16 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
     if not isinstance(ledgers, dict) or not ledgers:
         raise MalformedError(f"{path}: name a ledger: [ledgers.acme] with its store")
     told = {name: _ledger(reading, name, one, base or Settings()) for name, one in ledgers.items()}
-    found = Configuration(ledgers=told, limits=Limits(**limits), **server)
+    ingest = dict(given.get("ingest", {}))
+    tables = {name: ingest.pop(name) for name in list(ingest) if isinstance(ingest[name], dict)}
+    arriving = reading.table("ingest", ingest, "ingest")
+    found = Configuration(
+        ledgers=told,
+        limits=Limits(**limits),
+        ingest_origins=arriving.get("origins", ()),
+        sources={name: _source(reading, name, one) for name, one in tables.items()},
+        **server,
+    )
     _check_together(path, found)
     return found
 
@@ -245,6 +292,42 @@ def _ledger(reading: _Reading, name: str, given: Any, base: Settings) -> LedgerC
         public=told.get("public", False),
         rollback_roots=told.get("rollback_roots", ()),
     )
+
+
+def _source(reading: _Reading, name: str, given: Any) -> SourceConfiguration:
+    told = reading.table("ingest.NAME", given, f"ingest.{name}")
+    secrets = [
+        _secret_of_environment(told[key], f"[ingest.{name}] {key}")
+        for key in ("secret_env", "old_secret_env")
+        if key in told
+    ]
+    if "secret_file" in told:
+        secrets.append(_secret_of_file(told["secret_file"], f"[ingest.{name}] secret_file"))
+    if not secrets:
+        raise MalformedError(f"[ingest.{name}]: secret_env or secret_file is missing")
+    system = told.get("system", name)
+    try:
+        webhook_of(system)
+    except MalformedError as error:
+        raise MalformedError(f"[ingest.{name}] system: {error}") from None
+    return SourceConfiguration(system=system, ledger=told.get("ledger"), secrets=tuple(secrets))
+
+
+def _secret_of_environment(variable: str, where: str) -> str:
+    found = environment().get(variable, "")
+    if not found:
+        raise MalformedError(f"{where}: the environment variable {variable} is not set")
+    return found
+
+
+def _secret_of_file(path: Path, where: str) -> str:
+    try:
+        found = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MalformedError(f"{where}: {path} cannot be read: {error.strerror}") from None
+    if not found:
+        raise MalformedError(f"{where}: {path} is empty")
+    return found
 
 
 def _store(reading: _Reading, url: str) -> str:

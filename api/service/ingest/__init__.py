@@ -1,0 +1,1 @@
+"""What other systems send: taken in durably, answered, then recorded (docs/ingest.md)."""

@@ -1,0 +1,151 @@
+"""From the spool into the ledger: each delivery is translated and recorded, in order, again and
+again until the ledger has it or it is clear that it never can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from api.service.ingest.spool import Spool, Waiting
+from api.service.permissions import check_recordable
+from api.service.problems import ProblemError
+from api.service.requests import now_micros
+from ledger.errors import AsofError, KeyReusedError, MalformedError, RefusedError
+from ledger.events.lines import draft_of
+
+if TYPE_CHECKING:
+    from api.service.ledgers import Ledgers, Served
+    from ledger.draft import Draft
+
+__all__ = ["Ingest", "Translate"]
+
+LOOK_SECONDS: Final = 1.0
+MOST_AT_ONCE: Final = 100
+MOST_PAUSE: Final = 300.0
+
+
+class Recordable(Protocol):
+    """Events and the key under which they are recorded once (`connectors.arriving.Recording`)."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def events(self) -> Any: ...
+
+
+Translate = Callable[[Mapping[str, str], bytes], list[Any]]
+
+
+class Ingest:
+    """Owns the task that empties the spool. `translators` by the system's name."""
+
+    def __init__(
+        self, spool: Spool, ledgers: Ledgers, translators: Mapping[str, Translate]
+    ) -> None:
+        self.spool = spool
+        self._ledgers = ledgers
+        self._translators = translators
+        self._wanted = asyncio.Event()
+
+    async def take(
+        self,
+        here: Served,
+        system: str,
+        *,
+        delivery: str,
+        actor: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> bool:
+        """Check that it can be translated, and keep it; durable when it returns. False where it was
+        delivered before.
+
+        Raises MalformedError with the place, RefusedError for events of the service's own,
+        StoreError where the spool does not take it.
+        """
+        now = now_micros()
+        for recording in self._translators[system](headers, body):
+            list(_drafts(recording, actor, now))
+        new = await asyncio.to_thread(
+            self.spool.take,
+            here.name,
+            system,
+            delivery=delivery,
+            actor=actor,
+            headers=headers,
+            body=body,
+        )
+        self._wanted.set()
+        return new
+
+    async def watch(self) -> None:
+        """Record what waits, until cancelled."""
+        while True:
+            try:
+                found = await self.drain()
+            except Exception:
+                structlog.get_logger("asof").exception("ingest")
+                found = 0
+            if found == 0:
+                await self._rest()
+
+    async def drain(self) -> int:
+        """Record what waits now; how many deliveries were dealt with."""
+        waiting = await asyncio.to_thread(self.spool.waiting, limit=MOST_AT_ONCE)
+        for one in waiting:
+            await self._record(one)
+        return len(waiting)
+
+    async def _rest(self) -> None:
+        self._wanted.clear()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+
+    async def _record(self, one: Waiting) -> None:
+        here = self._ledgers.get(one.ledger)
+        try:
+            if here is None:
+                raise RefusedError(f"the ledger {one.ledger} is not served any more")
+            for recording in self._translators[one.system](one.headers, one.body):
+                await _append(here, recording, one.actor)
+        except (MalformedError, RefusedError) as error:
+            await asyncio.to_thread(self.spool.dead, one.id, str(error))
+            _tell("dead", one, error)
+        except (AsofError, ProblemError) as error:
+            pause = min(MOST_PAUSE, 0.5 * 2 ** min(one.attempts, 12))
+            await asyncio.to_thread(self.spool.later, one.id, pause, str(error))
+            _tell("later", one, error)
+        else:
+            await asyncio.to_thread(self.spool.done, one.id)
+
+
+async def _append(here: Served, recording: Recordable, actor: str) -> None:
+    drafts = list(_drafts(recording, actor, now_micros()))
+    try:
+        await here.append(drafts, key=f"ingest/{recording.key}")
+    except KeyReusedError:
+        pass  # recorded before, from an earlier delivery: the first that arrived stands
+
+
+def _drafts(recording: Recordable, actor: str, now: int) -> Iterator[Draft]:
+    for event in recording.events:
+        check_recordable(str(event.get("type", "")), "")
+        yield draft_of(dict(event), actor, now)
+
+
+def _tell(what: str, one: Waiting, error: Exception) -> None:
+    structlog.get_logger("asof").warning(
+        "ingest",
+        outcome=what,
+        ledger=one.ledger,
+        system=one.system,
+        delivery=one.delivery[:100],
+        problem=type(error).__name__,
+    )

@@ -1,0 +1,96 @@
+"""What every system's webhook is made of: a proof, an id, and a translation."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.arriving import Recording, name_text
+from ledger.canonical import parse_json_object
+from ledger.errors import RefusedError
+
+__all__ = ["Delivery", "Hook", "fresh", "observation", "proved_by_hmac", "proved_by_token"]
+
+TOLERANCE_SECONDS: Final = 300
+
+Headers = Mapping[str, str]
+"""Names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery that has proved who sent it: its id, by which it is known when it comes
+    again.
+    """
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A system: `verify` raises RefusedError, `translate` MalformedError."""
+
+    verify: Callable[[Headers, bytes, Sequence[str], int], Delivery]
+    translate: Callable[[Headers, bytes], list[Recording]]
+
+
+def proved_by_hmac(
+    given: str, message: bytes, secrets: Sequence[str], *, digest: str = "sha256"
+) -> None:
+    """Whether `given` is the HMAC of the message under one of the secrets, in hex or base64. Every
+    secret is tried, so that the time tells nothing. Raises RefusedError.
+    """
+    good = False
+    for secret in secrets:
+        made = hmac.new(secret.encode(), message, digest).digest()
+        for form in (made.hex(), base64.b64encode(made).decode()):
+            good |= hmac.compare_digest(form.encode(), given.encode("utf-8", "replace"))
+    if not good:
+        raise RefusedError("the signature is missing or not that of a known secret")
+
+
+def proved_by_token(given: str, secrets: Sequence[str]) -> None:
+    """Whether `given` is one of the secrets. Raises RefusedError."""
+    good = False
+    for secret in secrets:
+        good |= hmac.compare_digest(secret.encode(), given.encode("utf-8", "replace"))
+    if not good:
+        raise RefusedError("the token is missing or none that is known")
+
+
+def fresh(timestamp: str, now: int) -> None:
+    """Whether a signed time (seconds) is within five minutes of now. Raises RefusedError."""
+    if not timestamp.isdecimal() or len(timestamp) > 12:
+        raise RefusedError("the signed time is missing")
+    if abs(int(timestamp) - now // 1_000_000) > TOLERANCE_SECONDS:
+        raise RefusedError("the signed time is more than five minutes off: a replay, or a clock")
+
+
+def observation(system: str, target: str, body: Mapping[str, Any], key: str) -> Recording:
+    """What a system says, kept whole."""
+    named = name_text(target)
+    told = {
+        "type": "observation.recorded/1",
+        "stream": f"observed/{system}/{named}"[:500],
+        "data": {
+            "system": system,
+            "target": named,
+            "observed": [{"details": dict(body)}],
+            "differs_from_declared": False,
+        },
+    }
+    return Recording(key=f"{system}/{key}", events=[told])
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a delivery, strict. Raises MalformedError."""
+    return parse_json_object(body, max_bytes=max(len(body), 1))
+
+
+def body_id(body: bytes) -> str:
+    """An id for systems that give none: the digest of what they sent."""
+    return hashlib.sha256(body).hexdigest()[:40]
