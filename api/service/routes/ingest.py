@@ -148,8 +148,7 @@ async def lineage_batch(request: Request) -> Response:
                 raise MalformedError("an event is an object", where="/")
             await _take(request, here, "openlineage", event, caller.id, "")
         except (AsofError, ProblemError) as error:
-            retriable = not isinstance(error, (MalformedError, RefusedError))
-            failed.append({"index": place, "reason": str(error), "retriable": retriable})
+            failed.append({"index": place, "reason": str(error), "retriable": _may_retry(error)})
     retry = sum(1 for one in failed if one["retriable"])
     told = {
         "status": "partial_success" if failed else "success",
@@ -247,6 +246,12 @@ async def _take(
     except MalformedError as error:
         place = error.where if error.where.startswith("/") else ""
         raise ProblemError("unfit-event", str(error), pointer=where + place) from None
+
+
+def _may_retry(error: AsofError | ProblemError) -> bool:
+    if isinstance(error, ProblemError):
+        return error.problem.status == 503
+    return not isinstance(error, (MalformedError, RefusedError))
 
 
 def _ledger_of(request: Request) -> Served:
