@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from api.main import GENERATOR
 from ledger.errors import MalformedError, TamperError
@@ -41,6 +41,18 @@ def state(
     Raises TamperError where index and entries disagree: the entries are right, and the index, which
     holds nothing of its own, must be dropped.
     """
+    if rooms.remote is not None:
+        if proof is not None:
+            raise MalformedError(
+                "a proof is made beside the store; a server makes one as a report: POST …/reports",
+                where="--proof",
+            )
+        return cast(
+            "State",
+            rooms.remote.state(
+                pipeline, stage, at=at, known_at=known_at, basis=basis, replay=replay or None
+            ),
+        )
     moment, known = rooms.moment(at, now=now), rooms.moment(known_at, now=now, known=True)
     found = rooms.state(pipeline, stage, at=moment, known_at=known, basis=basis, now=now)
     if proof is None and not replay:
@@ -90,6 +102,8 @@ def diff(
     now: int,
 ) -> Diff:
     """What is different at `end` from `start`."""
+    if rooms.remote is not None:
+        return cast("Diff", rooms.remote.diff(pipeline, stage, start=start, end=end, basis=basis))
     from projections.diff import diff_states
 
     before = rooms.state(pipeline, stage, at=rooms.moment(start, now=now), basis=basis, now=now)
@@ -110,6 +124,11 @@ def history(
     now: int,
 ) -> Iterator[HistoryEntry]:
     """The changes in effect, oldest first. Raises NotFoundError with the nearest pipeline."""
+    if rooms.remote is not None:
+        told = rooms.remote.history(
+            pipeline, stage, slot=slot, at=at, known_at=known_at, basis=basis
+        )
+        return cast("Iterator[HistoryEntry]", told)
     from projections.history import history
 
     return rooms.nearest(
@@ -143,6 +162,11 @@ def lineage(
     now: int,
 ) -> Lineage:
     """The graph around a version, up, down, or both where neither or both are asked for."""
+    if rooms.remote is not None:
+        told = rooms.remote.lineage(
+            text, up=up, down=down, depth=depth, at=at, known_at=known_at, basis=basis
+        )
+        return cast("Lineage", told)
     from projections.lineage import lineage
 
     return lineage(
@@ -168,6 +192,8 @@ def impact(
     now: int,
 ) -> Impact:
     """What stood on a version."""
+    if rooms.remote is not None:
+        return cast("Impact", rooms.remote.impact(text, at=at, known_at=known_at, basis=basis))
     from projections.impact import impact
 
     return impact(

@@ -42,6 +42,7 @@ from ledger.places import DatabasePlace, FilePlace, place_of
 if TYPE_CHECKING:
     import threading
 
+    from api.remote.rooms import RemoteRooms
     from api.service.ledgers import Served
     from connectors.connector import AssetVersion, Connector
     from connectors.saga import Saga
@@ -109,6 +110,7 @@ class Rooms:
         opened: Ledger | None = None,
     ) -> None:
         self.settings = settings
+        self.remote: RemoteRooms | None = None
         self._given = opened
         self._notice = notice
         self.watch = watch

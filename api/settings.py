@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ledger.errors import MalformedError
@@ -56,6 +56,17 @@ SETTINGS = (
         "Where the ledger lies: sqlite:///relative/path.db, sqlite:////absolute/path.db or "
         "postgresql://user@host/database. A password belongs into PGPASSWORD or ~/.pgpass.",
     ),
+    Setting(
+        "ASOF_SERVER",
+        "--server",
+        "",
+        "A server (asof serve) that is asked instead of a store: https://ledger.example.com.",
+    ),
+    Setting(
+        "ASOF_LEDGER", "--ledger", "the only one", "The ledger at that server, by its name there."
+    ),
+    Setting("ASOF_TOKEN", "", "", "The token for that server; never on the command line."),
+    Setting("ASOF_CONFIG", "", "", "The file of asof serve: docs/configuration.md."),
     Setting(
         "ASOF_OUTPUT", "--output", "table", "How answers are printed: table, json, jsonl or csv."
     ),
@@ -98,6 +109,9 @@ class Settings:
     """The settings of one invocation. None means: decided by whoever needs it."""
 
     store: str = DEFAULT_STORE
+    server: str | None = None
+    ledger: str | None = None
+    token: str | None = field(default=None, repr=False)
     output: str = "table"
     actor: str | None = None
     quiet: bool = False
@@ -113,6 +127,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
     return Settings(
         store=env.get("ASOF_STORE") or DEFAULT_STORE,
+        server=env.get("ASOF_SERVER") or None,
+        ledger=env.get("ASOF_LEDGER") or None,
+        token=env.get("ASOF_TOKEN") or None,
         output=_choice(env, "ASOF_OUTPUT", FORMATS),
         actor=env.get("ASOF_ACTOR") or None,
         quiet=_switch(env, "ASOF_QUIET"),

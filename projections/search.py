@@ -13,6 +13,7 @@ What is no qualifier is refused: a word that is passed over would show more than
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ledger.reader import Reader
     from projections.at import Moment
 
-__all__ = ["QUALIFIERS", "parse_query"]
+__all__ = ["QUALIFIERS", "format_query", "joined", "parse_query"]
 
 QUALIFIERS: Final = ("actor", "type", "stage", "pipeline", "stream", "before", "after")
 _MOMENTS: Final = {"after": "start", "before": "end"}
@@ -46,6 +47,25 @@ def parse_query(text: str, *, reader: Reader, now: int) -> Filter:
             raise MalformedError(f"{name}: is given twice", where="q")
         given[field] = _moment(name, value, reader, now) if name in _MOMENTS else value
     return Filter(**given)
+
+
+def format_query(words: Mapping[str, str | None]) -> str:
+    """The query of qualifiers and values; `parse_query` reads the same from it."""
+    return " ".join(
+        f"{name}:{_quoted(value)}" for name, value in words.items() if value is not None
+    )
+
+
+def joined(*queries: str) -> str:
+    """Queries that must all hold, as one."""
+    return " ".join(query for query in (one.strip() for one in queries) if query)
+
+
+def _quoted(value: str) -> str:
+    if value and not any(letter.isspace() or letter in '"\\' for letter in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _words(text: str) -> list[tuple[str, str]]:

@@ -43,6 +43,7 @@ def _register_capture(app: typer.Typer) -> None:
             "asof capture files data/orders.csv -p forecast -s production --slot data/orders",
         ],
         writes=True,
+        remote=True,
     )
     def capture(
         session: Session,
@@ -136,6 +137,7 @@ def _register_bind(app: typer.Typer) -> None:
             "asof bind dataset/orders@2026-11-20 -p forecast -s staging --slot data/orders",
         ],
         writes=True,
+        remote=True,
     )
     def bind(
         session: Session,
@@ -183,6 +185,7 @@ def _register_unbind(app: typer.Typer) -> None:
             "asof unbind -p forecast -s staging --slot model",
         ],
         writes=True,
+        remote=True,
     )
     def unbind(
         session: Session,
@@ -224,6 +227,7 @@ def _register_traffic(app: typer.Typer) -> None:
             "asof traffic model/m@7=90 model/m@8=10 -p forecast -s production --mode canary",
         ],
         writes=True,
+        remote=True,
     )
     def traffic(
         session: Session,

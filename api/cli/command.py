@@ -57,6 +57,32 @@ _GLOBALS: tuple[tuple[str, Any, Any], ...] = (
         None,
     ),
     (
+        "server",
+        Annotated[
+            str | None,
+            typer.Option(
+                "--server",
+                metavar="URL",
+                show_default=False,
+                help="A server instead of a store (ASOF_SERVER; the token: ASOF_TOKEN).",
+            ),
+        ],
+        None,
+    ),
+    (
+        "ledger",
+        Annotated[
+            str | None,
+            typer.Option(
+                "--ledger",
+                metavar="NAME",
+                show_default=False,
+                help="Which ledger of that server (ASOF_LEDGER; default: the only one).",
+            ),
+        ],
+        None,
+    ),
+    (
         "output",
         Annotated[
             str | None,
@@ -185,9 +211,16 @@ def group(app: typer.Typer, *, extra: Sequence[tuple[str, Any, Any]] = ()) -> No
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str], writes: bool = False
+    app: typer.Typer,
+    name: str,
+    *,
+    examples: Sequence[str],
+    writes: bool = False,
+    remote: bool = False,
 ) -> Callable[[_Function], _Function]:
-    """Register a function of (session, …) under `name`. `writes`: it takes --actor too."""
+    """Register a function of (session, …) under `name`. `writes`: it takes --actor too. `remote`: a
+    server can do it; the others refuse one that is named.
+    """
 
     def register(function: _Function) -> _Function:
         def run(ctx: typer.Context, **values: Any) -> None:
@@ -196,6 +229,8 @@ def command(
                 _Ending(ctx.command_path, given.store),
                 Session(given, ctx.command_path, writes=writes) as session,
             ):
+                if not remote:
+                    session.beside_the_store()
                 function(session, **values)
 
         taken = set(inspect.signature(function).parameters) & set(Given.names())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -40,6 +40,7 @@ def _register_verify(app: typer.Typer) -> None:
             "asof verify",
             "asof verify claim.zip --vkey ledger.example.com/acme+5cbf3414+AQOh…",
         ],
+        remote=True,
     )
     def verify(
         session: Session,
@@ -104,6 +105,8 @@ def _register_verify(app: typer.Typer) -> None:
         VALID (exit code 0): all of it is what was signed. INVALID (1): it is not; the entries are
         named. INCOMPLETE (7): part could not be checked. ERROR (8): it could not be examined.
         """
+        if session.remote is not None and target is None:
+            _verified_there(session)
         from api.verification import verify as verified
 
         with session.progress("Verifying") as tell:
@@ -126,6 +129,23 @@ def _register_verify(app: typer.Typer) -> None:
             columns=_FINDING_COLUMNS,
         )
         raise typer.Exit(report.result.exit_code)
+
+
+def _verified_there(session: Session) -> NoReturn:
+    """Let the server verify its ledger, and say that it was the server."""
+    from api.remote.evidence import verify as asked
+    from ledger.verdict import Verdict
+
+    assert session.remote is not None  # noqa: S101 - asked by the caller
+    with session.progress("The server verifies") as tell:
+        answer = asked(session.remote.client, lambda: tell(0))
+    session.output.answer(
+        answer,
+        lines=lambda ink: report_lines(answer, ink),
+        rows=_finding_rows(answer),
+        columns=_FINDING_COLUMNS,
+    )
+    raise typer.Exit(Verdict(answer["result"]).exit_code)
 
 
 def _finding_rows(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -173,6 +193,7 @@ def _register_prove(app: typer.Typer) -> None:
             "asof prove 1204 > 1204.tlog-proof",
             "asof prove 1204 --out 1204.tlog-proof --entry 1204.json",
         ],
+        remote=True,
     )
     def prove(
         session: Session,
@@ -205,7 +226,10 @@ def _register_prove(app: typer.Typer) -> None:
 
         reader = session.rooms.reader
         with hinting(NotFoundError, "asof log --last 20"):
-            proof = format_proof(reader.inclusion(index))
+            if session.remote is not None:
+                proof = session.remote.reader.proof(index)
+            else:
+                proof = format_proof(reader.inclusion(index))
         data = reader.entry_bytes(index)
         if entry is not None:
             entry.write_bytes(data)

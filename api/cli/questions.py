@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,9 +37,6 @@ from api.cli.session import Session
 from api.cli.state_view import STATE_COLUMNS, state_lines, state_rows
 from api.hints import hinting
 from ledger.errors import MalformedError, NotFoundError
-
-if TYPE_CHECKING:
-    from projections.log import Filter
 
 __all__ = ["register"]
 
@@ -86,6 +84,7 @@ def _register_state(app: typer.Typer) -> None:
             "asof state --pipeline forecast --stage production",
             "asof state -p forecast -s production --at '2h ago' -o json",
         ],
+        remote=True,
     )
     def state(
         session: Session,
@@ -150,6 +149,7 @@ def _register_diff(app: typer.Typer) -> None:
             "asof diff -p forecast -s production --from tag:release-7 --to now",
             "asof diff -p forecast -s production --from index:41 --to index:57 -o json",
         ],
+        remote=True,
     )
     def diff(
         session: Session,
@@ -192,6 +192,7 @@ def _register_history(app: typer.Typer) -> None:
             "asof history -p forecast -s production",
             "asof history -p forecast -s production --slot model -o csv",
         ],
+        remote=True,
     )
     def history(
         session: Session,
@@ -229,11 +230,20 @@ def _register_log(app: typer.Typer) -> None:
         "log",
         examples=[
             "asof log --pipeline forecast --type 'binding.*' --from '7d ago'",
-            "asof log --last 20 --follow",
+            "asof log 'type:binding.* stage:production after:7d' --follow",
         ],
+        remote=True,
     )
     def log(
         session: Session,
+        query: Annotated[
+            str | None,
+            typer.Argument(
+                metavar="QUERY",
+                show_default=False,
+                help="The same in one text: 'actor:user:7 type:binding.* after:7d stream:run/*'.",
+            ),
+        ] = None,
         pipeline: OptionalPipelineOption = None,
         stage: OptionalStageOption = None,
         by: Annotated[
@@ -276,25 +286,43 @@ def _register_log(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """The entries, oldest first, as the ledger recorded them."""
-        from projections.log import Filter, log
-
-        rooms = session.rooms
-        wanted = Filter(
-            pipeline=pipeline,
-            stage=stage,
-            actor=by,
-            type=type,
-            start=rooms.moment(start, now=session.now),
-            end=rooms.moment(end, now=session.now),
-        )
         if follow and session.output.form == "json":
             raise MalformedError("--follow has no end, so it cannot be one JSON text: use -o jsonl")
-        wait = _sleep if follow else None
-        found = log(rooms.reader, wanted, last=last, wait=wait)
-        records = (record.as_json() for record in found)
+        words = {
+            "pipeline": pipeline,
+            "stage": stage,
+            "actor": by,
+            "type": type,
+            "after": start,
+            "before": end,
+        }
+        found, empty = _found(session, query or "", words, last=last, follow=follow)
         session.output.records(
-            records, LOG_COLUMNS, empty=_no_entry(wanted, pipeline, stage), live=follow
+            (record.as_json() for record in found), LOG_COLUMNS, empty=empty, live=follow
         )
+
+
+def _found(
+    session: Session,
+    query: str,
+    words: dict[str, str | None],
+    *,
+    last: int | None,
+    follow: bool,
+) -> tuple[Iterator[Any], str]:
+    """The entries that pass query and options together, and what to say where there is none."""
+    from projections.search import format_query, joined, parse_query
+
+    text = joined(query, format_query(words))
+    empty = f"no entry matches: {text}" if text else "no entry yet"
+    empty += "\ntry: asof log --last 20"
+    if session.remote is not None:
+        return session.remote.log(text, last=last, follow=follow), empty
+    from projections.log import log
+
+    reader = session.rooms.reader
+    wanted = parse_query(text, reader=reader, now=session.now)
+    return log(reader, wanted, last=last, wait=_sleep if follow else None), empty
 
 
 def _sleep() -> bool:
@@ -303,18 +331,8 @@ def _sleep() -> bool:
     return True
 
 
-def _no_entry(wanted: Filter, pipeline: str | None, stage: str | None) -> str:
-    told = [f"pipeline {pipeline}"] * bool(pipeline) + [f"stage {stage}"] * bool(stage)
-    told += [f"type {wanted.type}"] * bool(wanted.type) + [f"by {wanted.actor}"] * bool(
-        wanted.actor
-    )
-    told += [f"from {wanted.start.text}"] if wanted.start else []
-    told += [f"to {wanted.end.text}, included"] if wanted.end else []
-    return f"no entry matches: {', '.join(told)}\ntry: asof log --last 20"
-
-
 def _register_show(app: typer.Typer) -> None:
-    @command(app, "show", examples=["asof show 1204", "asof show 0 -o json"])
+    @command(app, "show", examples=["asof show 1204", "asof show 0 -o json"], remote=True)
     def show(
         session: Session,
         index: IndexArgument,
@@ -335,6 +353,7 @@ def _register_lineage(app: typer.Typer) -> None:
             "asof lineage model/forecaster@7 --up --depth 3",
             "asof lineage dataset/orders@2026-11-20 --down --at tag:release-7",
         ],
+        remote=True,
     )
     def lineage(
         session: Session,
@@ -383,6 +402,7 @@ def _register_impact(app: typer.Typer) -> None:
             "asof impact dataset/orders@2026-11-20",
             "asof impact code/forecast@4f2a91c -o json",
         ],
+        remote=True,
     )
     def impact(
         session: Session,

@@ -78,6 +78,7 @@ def _register_record(app: typer.Typer) -> None:
             "asof record events.jsonl --idempotency-key nightly-2026-11-21",
         ],
         writes=True,
+        remote=True,
     )
     def record(
         session: Session,

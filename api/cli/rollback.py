@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import typer
@@ -55,6 +55,7 @@ def _register_plan(rollback: typer.Typer) -> None:
             "asof rollback plan -p forecast -s production --to '2h ago' --slot model --dry-run",
         ],
         writes=True,
+        remote=True,
     )
     def plan(
         session: Session,
@@ -112,6 +113,20 @@ def _register_plan(rollback: typer.Typer) -> None:
         Every target is looked at now: is it still there, does its digest match? Nothing is changed;
         the plan is recorded, and its digest is what an approval is about.
         """
+        if session.remote is not None:
+            body = {
+                "pipeline": pipeline,
+                "stage": stage,
+                "to": to,
+                "slots": slot or [],
+                "reason": reason,
+                "id": id,
+                "dry_run": dry_run,
+            }
+            from api.remote import evidence as there
+
+            _show(session, there.plan(session.remote.client, body), "")
+            return
         from api.rollback_json import rollback_json
         from api.rolling_back import make_plan, propose
 
@@ -143,6 +158,7 @@ def _register_approve(rollback: typer.Typer) -> None:
             "asof rollback approve 2026-11-21-1 --reason 'reviewed with the model owner'",
         ],
         writes=True,
+        remote=True,
     )
     def approve(
         session: Session,
@@ -160,22 +176,15 @@ def _register_approve(rollback: typer.Typer) -> None:
         yes: YesOption = False,
     ) -> None:
         """Approve exactly this plan. Any change of the plan ends the approval."""
-        from api.rollback_json import rollback_json
-        from api.rolling_back import approve as approved
-        from api.rolling_back import find
-
-        found = find(session.rooms, plan, actor=session.actor)
-        current = found.plan.plan_digest
+        told = _found(session, plan)
+        current = told["plan_digest"]
         if digest is None:
             if not yes:
-                _describe(session, rollback_json(found))
+                _describe(session, told)
             if not session.confirm(f"Approve the plan {current}?", yes=yes):
                 session.say("nothing was approved")
                 raise typer.Exit(130)
-        done = approved(
-            session.rooms, found, digest=digest or current, actor=session.actor, reason=reason
-        )
-        answer = rollback_json(done)
+        answer = _approved(session, plan, digest or current, reason)
         session.output.answer(
             answer,
             lines=lambda ink: [f"approved: {plain(plan)}, {answer['plan_digest']}"],
@@ -191,6 +200,7 @@ def _register_run(rollback: typer.Typer) -> None:
         "run",
         examples=["asof rollback run 2026-11-21-1", "asof rollback run 2026-11-21-1 --yes -o json"],
         writes=True,
+        remote=True,
     )
     def run(session: Session, plan: PlanArgument, yes: YesOption = False) -> None:
         """Do what the plan says, step by step; started again it goes on where it was.
@@ -199,27 +209,16 @@ def _register_run(rollback: typer.Typer) -> None:
         0): every digest is the target's. failed (8): it is not, and the difference is said. parked
         (7): a human must decide.
         """
-        from api.rollback_json import rollback_json
-        from api.rolling_back import find
-        from api.rolling_back import run as ran
-
-        found = find(session.rooms, plan, actor=session.actor)
-        if not found.over:
+        told = _found(session, plan)
+        total = len(told["steps"])
+        if told["status"] not in ("completed", "failed"):
             if not yes:
-                _describe(session, rollback_json(found))
-            steps = count_text(len(found.steps), "step")
-            if not session.confirm(f"Run {steps} of plan {plan}?", yes=yes):
+                _describe(session, told)
+            if not session.confirm(f"Run {count_text(total, 'step')} of plan {plan}?", yes=yes):
                 session.say("nothing was done")
                 raise typer.Exit(130)
         with session.progress(f"Rolling back {plan}") as tell:
-            total = len(found.steps)
-            done = ran(
-                session.rooms,
-                plan,
-                actor=session.actor,
-                settled=lambda count: tell(count, total),
-            )
-        answer = rollback_json(done)
+            answer = _ran(session, plan, lambda count: tell(count, total))
         _show(session, answer, "")
         raise typer.Exit(_EXIT.get(str(answer["status"]), 0))
 
@@ -273,13 +272,11 @@ def _register_status(rollback: typer.Typer) -> None:
         rollback,
         "status",
         examples=["asof rollback status 2026-11-21-1", "asof rollback status 2026-11-21-1 -o json"],
+        remote=True,
     )
     def status(session: Session, plan: PlanArgument) -> None:
         """How far a plan is: each step with its outcome and what was read back."""
-        from api.rollback_json import rollback_json
-        from api.rolling_back import find
-
-        _show(session, rollback_json(find(session.rooms, plan, actor=session.actor)), "")
+        _show(session, _found(session, plan), "")
 
 
 def _register_list(rollback: typer.Typer) -> None:
@@ -287,18 +284,63 @@ def _register_list(rollback: typer.Typer) -> None:
         rollback,
         "list",
         examples=["asof rollback list", "asof rollback list -o csv > rollbacks.csv"],
+        remote=True,
     )
     def list_(session: Session) -> None:
         """All plans, with their status."""
-        from api.rollback_json import rollback_json
-        from api.rolling_back import every
-
         session.output.records(
-            (rollback_json(found) for found in every(session.rooms, actor=session.actor)),
+            _every(session),
             LIST_COLUMNS,
             empty="no rollback was planned yet\n"
             "try: asof rollback plan --pipeline NAME --stage NAME --to '2h ago'",
         )
+
+
+def _found(session: Session, plan: str) -> dict[str, Any]:
+    if session.remote is not None:
+        from api.remote import evidence as there
+
+        return there.find(session.remote.client, plan)
+    from api.rollback_json import rollback_json
+    from api.rolling_back import find
+
+    return rollback_json(find(session.rooms, plan, actor=session.actor))
+
+
+def _every(session: Session) -> Iterator[dict[str, Any]]:
+    if session.remote is not None:
+        from api.remote import evidence as there
+
+        yield from there.every(session.remote.client)
+        return
+    from api.rollback_json import rollback_json
+    from api.rolling_back import every
+
+    yield from (rollback_json(found) for found in every(session.rooms, actor=session.actor))
+
+
+def _approved(session: Session, plan: str, digest: str, reason: str | None) -> dict[str, Any]:
+    if session.remote is not None:
+        from api.remote import evidence as there
+
+        return there.approve(session.remote.client, plan, digest, reason)
+    from api.rollback_json import rollback_json
+    from api.rolling_back import approve, find
+
+    found = find(session.rooms, plan, actor=session.actor)
+    done = approve(session.rooms, found, digest=digest, actor=session.actor, reason=reason)
+    return rollback_json(done)
+
+
+def _ran(session: Session, plan: str, settled: Callable[[int], None]) -> dict[str, Any]:
+    if session.remote is not None:
+        from api.remote import evidence as there
+
+        return there.run(session.remote.client, plan, settled)
+    from api.rollback_json import rollback_json
+    from api.rolling_back import run
+
+    return rollback_json(run(session.rooms, plan, actor=session.actor, settled=settled))
 
 
 def _show(session: Session, answer: Mapping[str, Any], mode: str) -> None:

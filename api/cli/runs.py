@@ -55,6 +55,7 @@ def _register_start(run: typer.Typer) -> None:
             "asof run start batch-7 -p forecast -s production --kind inference --param horizon=14",
         ],
         writes=True,
+        remote=True,
     )
     def start(
         session: Session,
@@ -119,6 +120,7 @@ def _register_finish(run: typer.Typer) -> None:
             "asof run finish batch-7 --status failed --reason 'out of memory'",
         ],
         writes=True,
+        remote=True,
     )
     def finish(
         session: Session,
@@ -177,6 +179,7 @@ def _register_note(app: typer.Typer) -> None:
             "asof note 'Orders of 3 May were late.' --about 41 --about 42",
         ],
         writes=True,
+        remote=True,
     )
     def note(
         session: Session,
@@ -214,6 +217,7 @@ def _register_tag(app: typer.Typer) -> None:
         "tag",
         examples=["asof tag release-7", "asof tag before-migration --index 1204"],
         writes=True,
+        remote=True,
     )
     def tag(
         session: Session,

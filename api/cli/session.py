@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from api.cli.output import Output
 from api.cli.problems import with_store
@@ -28,6 +28,7 @@ from ledger.errors import MalformedError
 
 if TYPE_CHECKING:
     from api.main import Rooms
+    from api.remote.rooms import RemoteRooms
 
 __all__ = ["Given", "Session", "actor_id", "settled"]
 
@@ -39,6 +40,8 @@ class Given:
     """The global options that were given on the line, before or after the sub-command."""
 
     store: str | None = None
+    server: str | None = None
+    ledger: str | None = None
     output: str | None = None
     quiet: bool = False
     actor: str | None = None
@@ -77,12 +80,38 @@ class Session:
 
     @cached_property
     def rooms(self) -> Rooms:
-        """The ledger, the projections and the connectors, opened when asked for."""
+        """The ledger, the projections and the connectors, opened when asked for; a server in their
+        place where one is named.
+        """
         from api.main import Rooms
 
+        if self.remote is not None:
+            return cast("Rooms", self.remote)
         return self._stack.enter_context(
             Rooms(self.settings, write=self.writes, watch=self.progress, notice=self.say)
         )
+
+    @cached_property
+    def remote(self) -> RemoteRooms | None:
+        """The server that was named, or None."""
+        if self.settings.server is None:
+            return None
+        from api.main import Rooms
+        from api.remote.client import Client
+        from api.remote.rooms import RemoteRooms
+
+        settings = self.settings
+        client = Client(settings.server or "", token=settings.token, ledger=settings.ledger)
+        here = Rooms(settings, watch=self.progress, notice=self.say)
+        return self._stack.enter_context(RemoteRooms(client, here.observe))
+
+    def beside_the_store(self) -> None:
+        """Raises MalformedError where a server was named, for commands that it cannot do."""
+        if self.settings.server is not None:
+            raise MalformedError(
+                f"{self.command} works beside the store, and not with --server: run it where the "
+                "ledger lies, or name it with --store"
+            )
 
     @cached_property
     def actor(self) -> str:
@@ -172,10 +201,19 @@ def settled(given: Given) -> Settings:
     return replace(
         settings,
         store=given.store or settings.store,
+        server=_server(given, settings),
+        ledger=given.ledger or settings.ledger,
         output=given.output or settings.output,
         quiet=given.quiet or settings.quiet,
         actor=given.actor or settings.actor,
     )
+
+
+def _server(given: Given, settings: Settings) -> str | None:
+    """A --store on the line wins over a server in the environment."""
+    if given.server is None and given.store is not None:
+        return None
+    return given.server or settings.server
 
 
 def _login_name() -> str:

@@ -1,0 +1,3 @@
+"""The command line against a server: the same questions and commands, over HTTP (`--server
+URL`).
+"""

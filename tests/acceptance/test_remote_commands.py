@@ -1,0 +1,212 @@
+"""The command line against a server gives the same answers as beside the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Running, prepare, started
+
+P = ["-p", "shop", "-s", "production"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = prepare(tmp_path_factory.mktemp("remote"))
+    lines = [
+        {
+            "type": "asset.version.recorded/1",
+            "data": {
+                "kind": "model",
+                "name": "m",
+                "version": n,
+                "digest": f"sha256:{n * 64}",
+                "location": "file:///srv/m",
+                "source": {"system": "files", "ref": "m"},
+            },
+        }
+        for n in "12"
+    ]
+    made.run("record", "-", given=b"\n".join(json.dumps(line).encode() for line in lines))
+    made.run("bind", "model", "model/m@1", *P)
+    made.run("tag", "release-1")
+    made.run("bind", "model", "model/m@2", *P, "--reason", "better")
+    made.run("run", "start", "r1", *P, "--used", "model/m@2")
+    made.run("run", "finish", "r1", "--made", "model/m@2")
+    made.run("note", "about", "a note")
+    with started(made) as running:
+        yield running
+
+
+def local(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command(running.prepared.environment, running.prepared.folder, *arguments)
+
+
+def remote(
+    running: Running, *arguments: str, role: str = "operator"
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ASOF_")},
+        "ASOF_SERVER": running.url,
+        "ASOF_TOKEN": running.prepared.tokens.get(role, role),
+        "PYTHONPATH": running.prepared.environment["PYTHONPATH"],
+    }
+    folder = running.prepared.folder / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    return command(environment, folder, *arguments)
+
+
+def command(
+    environment: dict[str, str], folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["state", *P, "--at", "tag:release-1"],
+        ["state", *P, "--at", "tag:release-1", "-o", "json"],
+        ["state", *P, "--at", "tag:release-1", "-o", "csv"],
+        ["diff", *P, "--from", "tag:release-1", "--to", "index:18"],
+        ["history", *P],
+        ["history", *P, "--slot", "model", "-o", "json"],
+        ["log", "--to", "index:12", "-o", "jsonl"],
+        ["log", "type:binding.* stage:production", "--last", "1"],
+        ["show", "14"],
+        ["lineage", "model/m@2", "--at", "index:18", "-o", "json"],
+        ["impact", "model/m@2", "--at", "index:18"],
+        ["rollback", "list"],
+        ["show", "999"],
+        ["state", "-p", "nobody", "-s", "nowhere"],
+        ["state", *P, "--at", "2026-01-01T00:00:00"],
+        ["log", "actr:x"],
+    ],
+    ids=lambda asked: " ".join(asked[:4]),
+)
+def test_a_question_is_answered_alike(running: Running, asked: list[str]) -> None:
+    here, there = local(running, *asked), remote(running, *asked)
+    assert there.returncode == here.returncode, there.stderr
+    if here.returncode == 0:
+        assert _settled(there.stdout) == _settled(here.stdout)
+        assert here.stdout.strip()
+    else:
+        first = here.stderr.splitlines()[0].removeprefix("asof: ")[:40]
+        assert first in there.stderr
+
+
+def _settled(text: str) -> str:
+    """Without what moves on while others record: the basis of an answer."""
+    return re.sub(r'"basis":\s*\{[^}]*\}|(?m:^(basis|stands on) .*$)', "", text)
+
+
+def test_the_comparison_would_notice(running: Running) -> None:
+    here = local(running, "state", *P, "--at", "tag:release-1", "-o", "json")
+    there = remote(running, "state", *P, "-o", "json")
+    assert _settled(here.stdout) != _settled(there.stdout)
+
+
+def test_recording_from_far_away(running: Running, tmp_path: Path) -> None:
+    kept = tmp_path / "receipts"
+    told = remote(running, "note", "far", "from afar", "--receipt", str(kept), "-o", "json")
+    assert told.returncode == 0, told.stderr
+    index = json.loads(told.stdout)["first_index"]
+    entry = json.loads(local(running, "show", str(index), "-o", "json").stdout)
+    assert entry["actor"] == "user:operator" and entry["data"]["text"] == "from afar"
+    checked = local(running, "verify", "--receipt", str(kept))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    again = [
+        remote(running, "note", "k", "once", "--idempotency-key", "k1", "-o", "json")
+        for _ in range(2)
+    ]
+    assert [json.loads(one.stdout)["repeated"] for one in again] == [False, True]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.csv").write_text("1")
+    seen = remote(running, "capture", "files", str(folder), *P, "--slot", "data/orders")
+    assert seen.returncode == 0, seen.stderr
+    state = json.loads(remote(running, "state", *P, "-o", "json").stdout)
+    assert set(state["bindings"]) == {"model", "data/orders"}
+    proof = tmp_path / "one.tlog-proof"
+    done = remote(
+        running, "prove", str(index), "--out", str(proof), "--entry", str(tmp_path / "e.json")
+    )
+    assert done.returncode == 0, done.stderr
+    checked = local(running, "verify", str(proof), "--entry", str(tmp_path / "e.json"))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_rollback_from_far_away_needs_two(running: Running) -> None:
+    made = remote(running, "rollback", "plan", *P, "--to", "tag:release-1", "--slot", "model",
+                  "-o", "json")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    plan = json.loads(made.stdout)["rollback"]
+    own = remote(running, "rollback", "approve", plan, "--yes")
+    assert own.returncode == 4, own.stderr
+    done = remote(running, "rollback", "approve", plan, "--yes", role="approver")
+    assert done.returncode == 0, done.stderr
+    ran = remote(running, "rollback", "run", plan, "--yes")
+    assert ran.returncode == 4 and "rollback_roots" in ran.stderr
+    status = json.loads(remote(running, "rollback", "status", plan, "-o", "json").stdout)
+    assert status["status"] == "approved"
+
+
+def test_a_server_that_verifies_itself_says_so(running: Running) -> None:
+    told = remote(running, "verify", role="auditor")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("VALID") and "verified its own ledger" in told.stdout
+
+
+def test_following_from_far_away(running: Running) -> None:
+    environment = {
+        **os.environ,
+        "ASOF_SERVER": running.url,
+        "ASOF_TOKEN": running.prepared.tokens["auditor"],
+        "PYTHONPATH": running.prepared.environment["PYTHONPATH"],
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "log", "stream:note/live", "-f", "-o", "jsonl"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        time.sleep(1.5)
+        local(running, "note", "live", "first")
+        assert json.loads(process.stdout.readline())["data"]["text"] == "first"
+        process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "role", "code", "says"),
+    [
+        (["state", *P], "asof_live_nonsense", 4, "the token is not taken"),
+        (["export", "--out", "x"], "operator", 2, "works beside the store"),
+        (["note", "x", "y"], "auditor", 4, "entries:append"),
+        (["state", *P, "--server", "http://127.0.0.1:9"], "operator", 6, "does not answer"),
+        (["state", *P, "--server", "ledger.example.com"], "operator", 2, "no URL of a server"),
+        (["state", *P, "--ledger", "other"], "operator", 3, "no such ledger"),
+    ],
+)
+def test_what_does_not_work_says_why(
+    running: Running, arguments: list[str], role: str, code: int, says: str
+) -> None:
+    done = remote(running, *arguments, role=role)
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
