@@ -1,4 +1,4 @@
-"""Ingest by the senders' own clients: openlineage-python, dbt, CloudEvents' SDK, signed webhooks."""
+"""Ingest by the senders' own clients: openlineage-python, dbt, CloudEvents, signed webhooks."""
 
 from __future__ import annotations
 

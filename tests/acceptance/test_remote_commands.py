@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -10,12 +12,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tests.support.service import Running, prepare, started
+from api.cli.app import run
+from tests.support.service import Prepared, Running, prepare, started
 
 P = ["-p", "shop", "-s", "production"]
+
+
+def prepared(made: Prepared, *arguments: str) -> None:
+    done = command(made.environment, made.folder, *arguments)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +44,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         }
         for n in "12"
     ]
-    made.run("record", "-", given=b"\n".join(json.dumps(line).encode() for line in lines))
-    made.run("bind", "model", "model/m@1", *P)
-    made.run("tag", "release-1")
-    made.run("bind", "model", "model/m@2", *P, "--reason", "better")
-    made.run("run", "start", "r1", *P, "--used", "model/m@2")
-    made.run("run", "finish", "r1", "--made", "model/m@2")
-    made.run("note", "about", "a note")
+    (made.folder / "lines").write_text("\n".join(json.dumps(line) for line in lines))
+    prepared(made, "record", "lines")
+    prepared(made, "bind", "model/m@1", *P, "--slot", "model")
+    prepared(made, "tag", "release-1")
+    prepared(made, "bind", "model/m@2", *P, "--slot", "model", "--reason", "better")
+    prepared(made, "run", "start", "r1", *P, "--input", "model/m@2")
+    prepared(made, "run", "finish", "r1", "--made", "model/m@2")
+    prepared(made, "note", "a note", "--topic", "about")
     with started(made) as running:
         yield running
 
@@ -67,16 +77,20 @@ def remote(
 def command(
     environment: dict[str, str], folder: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "api.cli", *arguments],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
+    """The program itself, in this process: a start takes longer than a question."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch("sys.stdin", io.StringIO()),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = run(list(arguments))
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +139,9 @@ def test_the_comparison_would_notice(running: Running) -> None:
 
 def test_recording_from_far_away(running: Running, tmp_path: Path) -> None:
     kept = tmp_path / "receipts"
-    told = remote(running, "note", "far", "from afar", "--receipt", str(kept), "-o", "json")
+    told = remote(
+        running, "note", "from afar", "--topic", "far", "--receipt", str(kept), "-o", "json"
+    )
     assert told.returncode == 0, told.stderr
     index = json.loads(told.stdout)["first_index"]
     entry = json.loads(local(running, "show", str(index), "-o", "json").stdout)
@@ -133,7 +149,7 @@ def test_recording_from_far_away(running: Running, tmp_path: Path) -> None:
     checked = local(running, "verify", "--receipt", str(kept))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     again = [
-        remote(running, "note", "k", "once", "--idempotency-key", "k1", "-o", "json")
+        remote(running, "note", "once", "--topic", "k", "--idempotency-key", "k1", "-o", "json")
         for _ in range(2)
     ]
     assert [json.loads(one.stdout)["repeated"] for one in again] == [False, True]
@@ -189,7 +205,7 @@ def test_following_from_far_away(running: Running) -> None:
     ) as process:
         assert process.stdout is not None
         time.sleep(1.5)
-        local(running, "note", "live", "first")
+        local(running, "note", "first", "--topic", "live")
         assert json.loads(process.stdout.readline())["data"]["text"] == "first"
         process.terminate()
 
@@ -199,7 +215,7 @@ def test_following_from_far_away(running: Running) -> None:
     [
         (["state", *P], "asof_live_nonsense", 4, "the token is not taken"),
         (["export", "--out", "x"], "operator", 2, "works beside the store"),
-        (["note", "x", "y"], "auditor", 4, "entries:append"),
+        (["note", "x"], "auditor", 4, "entries:append"),
         (["state", *P, "--server", "http://127.0.0.1:9"], "operator", 6, "does not answer"),
         (["state", *P, "--server", "ledger.example.com"], "operator", 2, "no URL of a server"),
         (["state", *P, "--ledger", "other"], "operator", 3, "no such ledger"),
