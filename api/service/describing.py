@@ -27,6 +27,8 @@ __all__ = [
     "described",
     "described_as",
     "described_body",
+    "described_list",
+    "described_page",
     "page_of",
     "shape",
 ]
@@ -56,12 +58,30 @@ def described(schema: Schema, *, status: int = 200, example: Any = None) -> dict
     return {status: {"description": "The answer", "content": {"application/json": content}}}
 
 
-def described_as(media: str, *, status: int = 200) -> dict[int | str, Any]:
+def described_list(schema: Schema) -> dict[int | str, Any]:
+    """A page of a list, which comes as JSON lines and CSV too."""
+    told = described(schema)
+    told[200]["content"] |= {
+        "application/x-ndjson": {"schema": TEXT},
+        "text/csv": {"schema": TEXT},
+    }
+    return told
+
+
+def described_page(schema: Schema) -> dict[int | str, Any]:
+    """JSON for programs, a page for people."""
+    told = described(schema)
+    told[200]["content"]["text/html"] = {"schema": TEXT}
+    return told
+
+
+def described_as(*media: str, status: int = 200) -> dict[int | str, Any]:
     """An answer that is no JSON, for `responses=`."""
-    schema = (
-        {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
-    )
-    return {status: {"description": "The answer", "content": {media: {"schema": schema}}}}
+    content = {
+        one: {"schema": TEXT if one.startswith("text/") else {**TEXT, "format": "binary"}}
+        for one in media
+    }
+    return {status: {"description": "The answer", "content": content}}
 
 
 def described_body(schema: Schema, example: Any) -> dict[str, Any]:

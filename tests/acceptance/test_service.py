@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from ledger.note import parse_vkey
 from ledger.proof import check_proof, parse_proof
 from ledger.receipt import check_receipt, parse_receipt
 from ledger.verdict import Verdict
-from tests.support.service import Running, prepare, started, token_for
+from tests.support.service import CHECKOUT, Running, prepare, started, token_for
 
 L = "/v1/ledgers/acme"
 NOTE = {"type": "note.added/1", "stream": "note/release", "data": {"text": "go"}}
@@ -658,6 +660,20 @@ def test_the_description_is_whole(sqlite_service: Running) -> None:
         for one in listed:
             page = client.get(one["type"], headers={"Accept": "text/html"})
             assert page.status_code == 200 and one["title"] in page.text
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(sqlite_service: Running) -> None:
+    folder = CHECKOUT / "api" / "service" / "vendored"
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    with sqlite_service.client() as client:
+        page = client.get("/docs")
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+            assert name.startswith("/") and client.get(name).status_code == 200, name
+        for name in ("/docs/README.md", "/docs/..%2Fapp.py", "/docs/LICENSE"):
+            assert client.get(name).status_code in (401, 404), name
 
 
 def test_nothing_secret_is_in_the_log(service: Running) -> None:

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 
 from api.service.routes import (
     access,
+    docs,
     entries,
     health,
     ingest,
@@ -40,6 +41,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
         access,
         setup,
         pages,
+        docs,
         health,
     )
 )

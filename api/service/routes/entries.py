@@ -18,6 +18,7 @@ from api.service.describing import (
     PROBLEM,
     described,
     described_as,
+    described_list,
 )
 from api.service.forms import listed
 from api.service.permissions import check_recordable, needs
@@ -80,7 +81,7 @@ async def append(request: Request) -> Response:
     "/v1/ledgers/{ledger}/entries",
     summary="The log, by pages",
     openapi_extra=needs("entries:read", "entries:read-own"),
-    responses=described(PAGE) | PROBLEM,
+    responses=described_list(PAGE) | PROBLEM,
 )
 async def entries(
     request: Request,

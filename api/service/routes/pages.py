@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.responses import Response
 
-from api.service.describing import JSON_OBJECT, PROBLEM, described
+from api.service.describing import JSON_OBJECT, PROBLEM, described, described_page
 from api.service.permissions import PUBLIC, needs
 from api.service.problems import PROBLEMS, Problem, ProblemError
 from api.service.requests import answer, new_router
@@ -53,7 +53,7 @@ async def openapi(request: Request) -> Response:
     "/problems",
     summary="The kinds of problems",
     openapi_extra=needs(PUBLIC),
-    responses=described(JSON_OBJECT) | PROBLEM,
+    responses=described_page(JSON_OBJECT) | PROBLEM,
 )
 async def problems(request: Request) -> Response:
     """Each with its page."""
@@ -70,7 +70,7 @@ async def problems(request: Request) -> Response:
     "/problems/{slug}",
     summary="What a kind of problem means, and what to do",
     openapi_extra=needs(PUBLIC),
-    responses=described(JSON_OBJECT) | PROBLEM,
+    responses=described_page(JSON_OBJECT) | PROBLEM,
 )
 async def problem(request: Request, slug: str) -> Response:
     """The page that `type` of a problem points to; JSON for programs."""

@@ -20,6 +20,7 @@ from api.service.describing import (
     PROBLEM,
     STATE,
     described,
+    described_list,
     page_of,
 )
 from api.service.forms import listed
@@ -199,7 +200,7 @@ async def diff(
     f"{STATE_PATH}/history",
     summary="Every change of a pipeline, in the order in which it took effect",
     openapi_extra=needs("state:read"),
-    responses=described(HISTORY) | PROBLEM,
+    responses=described_list(HISTORY) | PROBLEM,
 )
 async def history(
     request: Request,
@@ -315,7 +316,7 @@ async def impact(
     "/v1/ledgers/{ledger}/runs",
     summary="The runs, newest first",
     openapi_extra=needs("state:read"),
-    responses=described(page_of("runs", JSON_OBJECT)) | PROBLEM,
+    responses=described_list(page_of("runs", JSON_OBJECT)) | PROBLEM,
 )
 async def runs(
     request: Request,

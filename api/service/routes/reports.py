@@ -21,9 +21,9 @@ from api.service.bodies import media_type_of, read_body, read_json
 from api.service.describing import (
     ENTRY,
     PROBLEM,
-    described,
     described_as,
     described_body,
+    described_list,
     page_of,
     shape,
 )
@@ -74,7 +74,7 @@ EXAMPLE: Final = {
     PATH,
     summary="What was reported and exported, newest first",
     openapi_extra=needs("report:read"),
-    responses=described(page_of("reports", ENTRY)) | PROBLEM,
+    responses=described_list(page_of("reports", ENTRY)) | PROBLEM,
 )
 async def every(
     request: Request,

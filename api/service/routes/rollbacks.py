@@ -15,7 +15,15 @@ from starlette.responses import Response
 
 from api.rollback_json import rollback_json
 from api.service.bodies import media_type_of, read_body, read_json
-from api.service.describing import JSON_OBJECT, PROBLEM, described, described_body, page_of, shape
+from api.service.describing import (
+    JSON_OBJECT,
+    PROBLEM,
+    described,
+    described_body,
+    described_list,
+    page_of,
+    shape,
+)
 from api.service.forms import listed
 from api.service.permissions import needs
 from api.service.principal import caller_of
@@ -55,7 +63,7 @@ APPROVAL_BODY["required"] = ["plan_digest"]
     PATH,
     summary="All plans with their status",
     openapi_extra=needs("state:read"),
-    responses=described(page_of("rollbacks", JSON_OBJECT)) | PROBLEM,
+    responses=described_list(page_of("rollbacks", JSON_OBJECT)) | PROBLEM,
 )
 async def every(
     request: Request,
