@@ -112,6 +112,7 @@ class Settings:
     server: str | None = None
     ledger: str | None = None
     token: str | None = field(default=None, repr=False)
+    config: Path | None = None
     output: str = "table"
     actor: str | None = None
     quiet: bool = False
@@ -130,6 +131,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         server=env.get("ASOF_SERVER") or None,
         ledger=env.get("ASOF_LEDGER") or None,
         token=env.get("ASOF_TOKEN") or None,
+        config=_folder(env, "ASOF_CONFIG"),
         output=_choice(env, "ASOF_OUTPUT", FORMATS),
         actor=env.get("ASOF_ACTOR") or None,
         quiet=_switch(env, "ASOF_QUIET"),

@@ -44,6 +44,7 @@ __all__ = [
 SIGNING_FILE: Final = "signing.pem"
 VKEY_FILE: Final = "ledger.vkey"
 GUARD_FILE: Final = "guard"
+WITNESS_FILE: Final = "witness.pem"
 GITIGNORE_FILE: Final = ".gitignore"
 
 
@@ -95,6 +96,20 @@ def load_vkey(folder: Path) -> VerifierKey:
 def has_signing_key(folder: Path) -> bool:
     """Whether the folder can sign, or only verify."""
     return (folder / SIGNING_FILE).exists()
+
+
+def load_witness_key(folder: Path) -> Ed25519PrivateKey:
+    """The key with which this place cosigns others' checkpoints; made with the first call, for the
+    owner only. Another one than a ledger's signs with. Raises StoreError.
+    """
+    path = folder / WITNESS_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _write_new(path, _format_private(Ed25519PrivateKey.generate()), 0o600)
+    except OSError as exc:
+        raise StoreError(f"{path}: the witness's key cannot be made: {exc}") from exc
+    return _load_private(path)
 
 
 def list_keys(folder: Path) -> list[VerifierKey]:

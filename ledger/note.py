@@ -32,9 +32,11 @@ __all__ = [
     "Signer",
     "VerifierKey",
     "format_vkey",
+    "note_text",
     "open_note",
     "parse_vkey",
     "sign_note",
+    "signatures_of",
 ]
 
 ED25519: Final = 0x01
@@ -185,6 +187,16 @@ def open_note(data: bytes, keys: Iterable[VerifierKey]) -> Note:
         names = ", ".join(name for name, _ in known) or "no key given"
         raise TamperError(f"no signature by a known key ({names})")
     return Note(text, signatures, tuple(verified))
+
+
+def note_text(data: bytes) -> bytes:
+    """The text of a note, of whose signatures nothing is known yet. Raises MalformedError."""
+    return _split(data)[0]
+
+
+def signatures_of(data: bytes) -> list[NoteSignature]:
+    """The signature lines of a note, none of them verified. Raises MalformedError."""
+    return [_parse_line(line) for line in _split(data)[1]]
 
 
 def _split(data: bytes) -> tuple[bytes, list[str]]:

@@ -30,7 +30,10 @@ LAYERS = (
     ("errors",),
     ("hashing", "canonical", "clock"),
     ("asset_ref", "entry", "merkle", "tiles", "note", "commitment"),
-    ("verdict", "chain", "checkpoint", "proof", "receipt", "bundle", "draft", "secrets", "events"),
+    (
+        "verdict", "chain", "checkpoint", "cosignature", "proof", "receipt", "bundle", "draft",
+        "policy", "secrets", "events",
+    ),
     ("store",),
     (
         "audit", "batch", "edge", "export", "guard", "keys", "opening", "places", "reader",
@@ -39,8 +42,9 @@ LAYERS = (
     ("recorder", "lifecycle"),
 )
 PURE = {
-    "asset_ref", "bundle", "canonical", "chain", "checkpoint", "commitment", "draft", "entry",
-    "errors", "hashing", "merkle", "note", "proof", "receipt", "store", "tiles", "verdict",
+    "asset_ref", "bundle", "canonical", "chain", "checkpoint", "commitment", "cosignature", "draft",
+    "entry", "errors", "hashing", "merkle", "note", "policy", "proof", "receipt", "store", "tiles",
+    "verdict",
 }
 IMPURE = {
     "datetime", "logging", "os", "pathlib", "pydantic", "random", "secrets", "socket", "sqlite3",

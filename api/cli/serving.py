@@ -12,7 +12,6 @@ from api.cli.output import Column
 from api.cli.session import Session
 from api.cli.terminal import plain
 from api.hints import hinted
-from api.settings import environment
 from ledger.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -105,13 +104,8 @@ def _register_serve(app: typer.Typer) -> None:
                 MalformedError(f"the service's packages are not installed ({error.name})"),
                 "install asof-ledger[service]",
             ) from None
-        named = config or _config_of_environment()
+        named = config or session.settings.config
         started(session.settings, named, host=host, port=port, say=session.say)
-
-
-def _config_of_environment() -> Path | None:
-    named = environment().get("ASOF_CONFIG")
-    return Path(named).expanduser() if named else None
 
 
 def _register_tokens(app: typer.Typer) -> None:

@@ -11,12 +11,13 @@ Everything that is opened here is closed here, whatever happens.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from api.main import ingest_translators, keys_of, serve_ledger, webhook_of
 from api.service.access.access import Access
@@ -37,6 +38,11 @@ from api.service.routes import ROUTERS
 from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
 from api.service.verifying import Verifications
+from api.service.witnessing.publishing import Publishing
+from api.service.witnessing.witness import Witness
+from api.settings import environment
+from ledger.cosignature import Cosigner
+from ledger.keys import load_witness_key
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -88,11 +94,23 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             {name: one.rollback_roots for name, one in configuration.ledgers.items()}
         )
 
+        def alarm(origin: str, what: str) -> None:
+            structlog.get_logger("asof").error("fork", origin=origin, what=what)
+            metrics.alarms.inc()
+
+        witness = _witness(configuration, stack, alarm)
+        publishing = {
+            name: Publishing(ledgers[name], one.policy, alarm=alarm)
+            for name, one in configuration.ledgers.items()
+            if one.policy is not None
+        }
+
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             for here in ledgers.values():
                 here.start()
-            works = (access.watch(), reads.watch(), ingest.watch())
+            works = [access.watch(), reads.watch(), ingest.watch()]
+            works += [one.watch() for one in publishing.values()]
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield
@@ -127,7 +145,11 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             streams=set(),
             stopping=stopping,
             note_read=reads.note,
-            published=lambda name, reader: reader.checkpoint(),
+            published=lambda name, reader: (
+                publishing[name].published(reader) if name in publishing else reader.checkpoint()
+            ),
+            witness=witness,
+            witness_status=lambda: {name: one.status() for name, one in publishing.items()},
             still_allowed=lambda request: _may_still(access, request),
         )
         app = _with_layers(inner, configuration, access, metrics, ledgers, reads)
@@ -148,6 +170,24 @@ def _opened(configuration: Configuration, stack: ExitStack) -> Ledgers:
         stack.callback(here.close)
         served.append(here)
     return Ledgers(served)
+
+
+def _witness(
+    configuration: Configuration, stack: ExitStack, alarm: Callable[[str, str], None]
+) -> Witness | None:
+    """The witness of other logs, where it is configured; its key is made with its first start."""
+    told = configuration.witness
+    if told is None:
+        return None
+    key = load_witness_key(told.keys or configuration.data / "witness.keys")
+    made = Witness(
+        configuration.data / "witness.db",
+        Cosigner(told.name, key),
+        {log.name: log for log in told.logs},
+        alarm=alarm,
+    )
+    stack.callback(made.close)
+    return made
 
 
 def _with_layers(
@@ -203,8 +243,8 @@ def _verifier(configuration: Configuration):  # type: ignore[no-untyped-def]
 
     async def start(name: str) -> asyncio.subprocess.Process:
         settings = configuration.ledgers[name].settings
-        environment = {
-            **os.environ,
+        given = {
+            **environment(),
             "ASOF_STORE": settings.store,
             "ASOF_KEYS": str(keys_of(settings).absolute()),
             "ASOF_QUIET": "1",
@@ -219,7 +259,7 @@ def _verifier(configuration: Configuration):  # type: ignore[no-untyped-def]
             "1",
             "-o",
             "json",
-            env=environment,
+            env=given,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

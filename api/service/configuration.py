@@ -23,6 +23,8 @@ from typing import Any, Final, Literal
 from api.main import webhook_of
 from api.settings import Settings, environment
 from ledger.errors import MalformedError, StoreError
+from ledger.note import VerifierKey, parse_vkey
+from ledger.policy import Policy, parse_policy
 
 __all__ = [
     "KEYS",
@@ -31,6 +33,7 @@ __all__ = [
     "LedgerConfiguration",
     "Limits",
     "SourceConfiguration",
+    "WitnessConfiguration",
     "read_configuration",
     "single",
 ]
@@ -89,6 +92,18 @@ KEYS: Final = (
         1_000_000,
     ),
     Key("limits", "burst", "number", "10000", "Requests that may come at once.", 1, 1_000_000),
+    Key(
+        "ledgers.NAME",
+        "policy",
+        "path",
+        "none",
+        "The tlog-policy of its witnesses: checkpoints are sent to them and published cosigned.",
+    ),
+    Key(
+        "witness", "name", "text", "needed", "The name under which this server cosigns other logs."
+    ),
+    Key("witness", "keys", "path", "witness.keys in the data folder", "The folder of its key."),
+    Key("witness", "logs", "texts", "none", "The verifier keys of the logs that it witnesses."),
     Key(
         "ingest",
         "origins",
@@ -159,6 +174,16 @@ class LedgerConfiguration:
     settings: Settings
     public: bool = False
     rollback_roots: tuple[Path, ...] = ()
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessConfiguration:
+    """This server as a witness of other logs."""
+
+    name: str
+    keys: Path | None = None
+    logs: tuple[VerifierKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +213,7 @@ class Configuration:
     limits: Limits = field(default_factory=Limits)
     ingest_origins: tuple[str, ...] = ()
     sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
+    witness: WitnessConfiguration | None = None
 
 
 def single(settings: Settings, name: str, data: Path) -> Configuration:
@@ -221,6 +247,7 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
         limits=Limits(**limits),
         ingest_origins=arriving.get("origins", ()),
         sources={name: _source(reading, name, one) for name, one in tables.items()},
+        witness=_witness(reading, given["witness"]) if "witness" in given else None,
         **server,
     )
     _check_together(path, found)
@@ -291,7 +318,30 @@ def _ledger(reading: _Reading, name: str, given: Any, base: Settings) -> LedgerC
         settings=settings,
         public=told.get("public", False),
         rollback_roots=told.get("rollback_roots", ()),
+        policy=_policy(told["policy"], name) if "policy" in told else None,
     )
+
+
+def _policy(path: Path, name: str) -> Policy:
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MalformedError(
+            f"[ledgers.{name}] policy: {path} cannot be read: {error.strerror}"
+        ) from None
+    except (MalformedError, UnicodeDecodeError) as error:
+        raise MalformedError(f"[ledgers.{name}] policy: {path}: {error}") from None
+
+
+def _witness(reading: _Reading, given: Any) -> WitnessConfiguration:
+    told = reading.table("witness", given, "witness")
+    if "name" not in told:
+        raise MalformedError("[witness]: name is missing")
+    try:
+        logs = tuple(parse_vkey(text) for text in told.get("logs", ()))
+    except MalformedError as error:
+        raise MalformedError(f"[witness] logs: {error}") from None
+    return WitnessConfiguration(name=told["name"], keys=told.get("keys"), logs=logs)
 
 
 def _source(reading: _Reading, name: str, given: Any) -> SourceConfiguration:

@@ -50,6 +50,11 @@ class Metrics:
             ("why",),
             registry=self.registry,
         )
+        self.alarms = Counter(
+            "asof_fork_alarms",
+            "Times that a witness, or this one as a witness, saw what only a fork explains",
+            registry=self.registry,
+        )
         self._cells: dict[tuple[str, str, int], Counter] = {}
         self._times: dict[str, Histogram] = {}
 

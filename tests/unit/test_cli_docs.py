@@ -90,9 +90,3 @@ def test_settings_and_exit_codes_are_documented() -> None:
 def test_every_command_has_a_panel() -> None:
     shown = [name for names in Root.panels.values() for name in names]
     assert sorted(shown) == sorted(get_command(app).commands)  # type: ignore[attr-defined]
-
-
-def test_only_what_is_there_is_shown() -> None:
-    """What is not built yet is not promised: no server, no reports."""
-    for path, _ in COMMANDS:
-        assert not re.search(r"--server|ASOF_SERVER|ASOF_TOKEN", help_of(path))

@@ -22,6 +22,10 @@ def test_defaults() -> None:
 def test_every_setting_is_read() -> None:
     given = {
         "ASOF_STORE": "sqlite:///x.db",
+        "ASOF_SERVER": "https://ledger.example.com",
+        "ASOF_LEDGER": "acme",
+        "ASOF_TOKEN": "asof_live_x",
+        "ASOF_CONFIG": "/c.toml",
         "ASOF_OUTPUT": "json",
         "ASOF_ACTOR": "service:x",
         "ASOF_QUIET": "yes",
@@ -34,6 +38,10 @@ def test_every_setting_is_read() -> None:
     assert given.keys() == {setting.variable for setting in SETTINGS}
     assert read_settings(given) == Settings(
         store="sqlite:///x.db",
+        server="https://ledger.example.com",
+        ledger="acme",
+        token="asof_live_x",
+        config=Path("/c.toml"),
         output="json",
         actor="service:x",
         quiet=True,

@@ -23,6 +23,7 @@ from api.service.routes import (
     stream,
     tiles,
     verifications,
+    witness,
 )
 
 __all__ = ["ROUTERS"]
@@ -37,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
         rollbacks,
         reports,
         tiles,
+        witness,
         ingest,
         access,
         setup,
