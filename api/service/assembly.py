@@ -22,12 +22,14 @@ import structlog
 from api.main import ingest_translators, keys_of, serve_ledger, webhook_of
 from api.service.access.access import Access
 from api.service.access.guard import AccessLayer, rules_of
+from api.service.access.oidc import JwtAuthenticator
 from api.service.access.reads import Reads
 from api.service.access.setup import Setup
 from api.service.access.tokens import load_pepper
 from api.service.app import build_app, layered
 from api.service.bodies import BodyLimits
 from api.service.executing import Executions
+from api.service.headers import HeadersLayer
 from api.service.ingest.recording import Ingest
 from api.service.ingest.spool import Spool
 from api.service.ledgers import Ledgers
@@ -98,6 +100,13 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             structlog.get_logger("asof").error("fork", origin=origin, what=what)
             metrics.alarms.inc()
 
+        oidc = None if configuration.oidc is None else JwtAuthenticator(configuration.oidc)
+
+        def authenticate(scope: Scope) -> Caller | None:
+            header = _header(scope)
+            found = access.authenticator.authenticate(header)
+            return found if found is not None or oidc is None else oidc.authenticate(header)
+
         witness = _witness(configuration, stack, alarm)
         publishing = {
             name: Publishing(ledgers[name], one.policy, alarm=alarm)
@@ -111,6 +120,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
                 here.start()
             works = [access.watch(), reads.watch(), ingest.watch()]
             works += [one.watch() for one in publishing.values()]
+            works += [oidc.watch()] if oidc is not None else []
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield
@@ -150,9 +160,9 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             ),
             witness=witness,
             witness_status=lambda: {name: one.status() for name, one in publishing.items()},
-            still_allowed=lambda request: _may_still(access, request),
+            still_allowed=lambda request: _may_still(authenticate(request.scope), request),
         )
-        app = _with_layers(inner, configuration, access, metrics, ledgers, reads)
+        app = _with_layers(inner, configuration, authenticate, metrics, ledgers, reads)
         yield Service(
             app=app,
             inner=inner,
@@ -193,7 +203,7 @@ def _witness(
 def _with_layers(
     inner: FastAPI,
     configuration: Configuration,
-    access: Access,
+    authenticate: Callable[[Scope], Caller | None],
     metrics: Metrics,
     ledgers: Ledgers,
     reads: Reads,
@@ -208,11 +218,16 @@ def _with_layers(
         inner,
         [
             lambda app: TellingLayer(app, metrics=metrics),
+            lambda app: HeadersLayer(
+                app,
+                trusted_hosts=configuration.trusted_hosts,
+                origins=configuration.cors_origins,
+            ),
             lambda app: CapacityLayer(app, most=limits.in_flight, metrics=metrics),
             lambda app: AccessLayer(
                 app,
                 rules=rules_of(inner.routes),
-                authenticate=lambda scope: access.authenticator.authenticate(_header(scope)),
+                authenticate=authenticate,
                 public=[name for name, here in ledgers.items() if here.public],
                 refused=refused,
             ),
@@ -223,12 +238,10 @@ def _with_layers(
     )
 
 
-def _may_still(access: Access, request: Request) -> bool:
+def _may_still(caller: Caller | None, request: Request) -> bool:
     """Whether whoever opened a stream may still read: a token ends with its next look."""
-    caller = access.authenticator.authenticate(_header(request.scope))
-    return caller is not None and caller.may(
-        "entries:read", ledger=request.path_params.get("ledger")
-    )
+    ledger = request.path_params.get("ledger")
+    return caller is not None and caller.may("entries:read", ledger=ledger)
 
 
 def _header(scope: Scope) -> str | None:

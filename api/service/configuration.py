@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from api.main import webhook_of
+from api.service.access.oidc import OidcSettings
+from api.service.permissions import ROLES
 from api.settings import Settings, environment
 from ledger.errors import MalformedError, StoreError
 from ledger.note import VerifierKey, parse_vkey
@@ -104,6 +106,24 @@ KEYS: Final = (
     ),
     Key("witness", "keys", "path", "witness.keys in the data folder", "The folder of its key."),
     Key("witness", "logs", "texts", "none", "The verifier keys of the logs that it witnesses."),
+    Key("oidc", "issuer", "text", "needed", "The OpenID provider, as its tokens name it."),
+    Key("oidc", "audience", "text", "needed", "The audience that its tokens for this server have."),
+    Key("oidc", "jwks_url", "text", "needed", "Where its keys are; nothing else is ever asked."),
+    Key("oidc", "role_claim", "text", "groups", "The claim whose values stand for roles."),
+    Key(
+        "oidc",
+        "service_claim",
+        "text",
+        "client_id",
+        "A token whose subject is also this claim is a service's, and no person's.",
+    ),
+    Key(
+        "oidc.roles",
+        "VALUE",
+        "texts",
+        "none",
+        'What a value of the claim stands for: ["LEDGER:ROLE", …].',
+    ),
     Key(
         "ingest",
         "origins",
@@ -214,6 +234,7 @@ class Configuration:
     ingest_origins: tuple[str, ...] = ()
     sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
     witness: WitnessConfiguration | None = None
+    oidc: OidcSettings | None = None
 
 
 def single(settings: Settings, name: str, data: Path) -> Configuration:
@@ -248,6 +269,7 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
         ingest_origins=arriving.get("origins", ()),
         sources={name: _source(reading, name, one) for name, one in tables.items()},
         witness=_witness(reading, given["witness"]) if "witness" in given else None,
+        oidc=_oidc(reading, given["oidc"], told) if "oidc" in given else None,
         **server,
     )
     _check_together(path, found)
@@ -342,6 +364,32 @@ def _witness(reading: _Reading, given: Any) -> WitnessConfiguration:
     except MalformedError as error:
         raise MalformedError(f"[witness] logs: {error}") from None
     return WitnessConfiguration(name=told["name"], keys=told.get("keys"), logs=logs)
+
+
+def _oidc(reading: _Reading, given: Any, ledgers: Mapping[str, Any]) -> OidcSettings:
+    roles = given.pop("roles", {}) if isinstance(given, dict) else {}
+    told = reading.table("oidc", given, "oidc")
+    for name in ("issuer", "audience", "jwks_url"):
+        if name not in told:
+            raise MalformedError(f"[oidc]: {name} is missing")
+    if not isinstance(roles, dict):
+        raise MalformedError("[oidc.roles] must be a table")
+    return OidcSettings(
+        **told, roles={value: _grants(value, held, ledgers) for value, held in roles.items()}
+    )
+
+
+def _grants(value: str, held: Any, ledgers: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in held if isinstance(held, list) else [held]:
+        ledger, colon, role = str(text).partition(":")
+        if not colon or ledger not in ledgers or role not in ROLES:
+            raise MalformedError(
+                f'[oidc.roles] {value}: {text!r} is not "LEDGER:ROLE" with a ledger of this file '
+                f"and one of {', '.join(sorted(ROLES))}"
+            )
+        found.append((ledger, role))
+    return tuple(found)
 
 
 def _source(reading: _Reading, name: str, given: Any) -> SourceConfiguration:

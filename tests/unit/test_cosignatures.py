@@ -1,0 +1,159 @@
+"""Cosignatures and policies: what holds, and everything that does not."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.cosignature import (
+    Cosignature,
+    Cosigner,
+    WitnessKey,
+    add_lines,
+    check_cosignatures,
+    format_witness_vkey,
+    parse_witness_vkey,
+)
+from ledger.errors import MalformedError, StoreError, TamperError
+from ledger.keys import load_witness_key
+from ledger.note import Signer, format_vkey, note_text, open_note, signatures_of
+from ledger.policy import parse_policy
+
+ORIGIN = "ledger.example.com/acme"
+SIGNER = Signer.from_seed(ORIGIN, b"\x01" * 32)
+NOTE = sign_checkpoint(Checkpoint(ORIGIN, 7, b"r" * 32), SIGNER)
+
+
+def cosigner(number: int) -> Cosigner:
+    key = Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+    return Cosigner(f"witness.example.com/w{number}", key)
+
+
+W1, W2 = cosigner(1), cosigner(2)
+COSIGNED = add_lines(NOTE, W1.line(note_text(NOTE), 1_795_000_000))
+
+
+def test_a_cosignature_holds_for_its_text_and_time() -> None:
+    assert check_cosignatures(COSIGNED, [W1.key, W2.key]) == [
+        Cosignature(W1.key.name, 1_795_000_000)
+    ]
+    assert check_cosignatures(COSIGNED, [W2.key]) == [], "others are passed over"
+    assert open_note(COSIGNED, [SIGNER.vkey]).text == note_text(NOTE)
+    assert len(signatures_of(COSIGNED)) == 2
+    assert "PrivateKey" not in repr(W1) and W1.key.name in repr(W1)
+
+
+def test_the_message_is_that_of_the_specification() -> None:
+    """Made again here from the words of formats.md, section 4."""
+    blob = base64.b64decode(COSIGNED.split(b"\n")[-2].split(b" ")[2])
+    message = b"cosignature/v1\ntime 1795000000\n" + NOTE.partition(b"\n\n")[0] + b"\n"
+    key = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
+    key.public_key().verify(blob[12:], message)
+    assert blob[:4] == W1.key.key_id and blob[4:12] == (1_795_000_000).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize("at", [0, 4, 11, 12, 75])
+def test_a_changed_one_is_evidence(at: int) -> None:
+    line = W1.line(note_text(NOTE), 5)
+    blob = bytearray(base64.b64decode(line.split(b" ")[2]))
+    blob[at] ^= 1
+    changed = b"\xe2\x80\x94 witness.example.com/w1 " + base64.b64encode(blob) + b"\n"
+    if at < 4:  # another key's: nobody's that is known
+        assert check_cosignatures(add_lines(NOTE, changed), [W1.key]) == []
+        return
+    with pytest.raises(TamperError, match="cosignature of witness"):
+        check_cosignatures(add_lines(NOTE, changed), [W1.key])
+
+
+def test_one_of_another_length_is_evidence() -> None:
+    blob = base64.b64decode(W1.line(note_text(NOTE), 5).split(b" ")[2])
+    short = b"\xe2\x80\x94 witness.example.com/w1 " + base64.b64encode(blob[:-1]) + b"\n"
+    with pytest.raises(TamperError):
+        check_cosignatures(add_lines(NOTE, short), [W1.key])
+    with pytest.raises(MalformedError):
+        add_lines(NOTE, b"no line\n")
+
+
+def test_the_key_of_a_witness_is_strict() -> None:
+    text = format_witness_vkey(W1.key)
+    assert parse_witness_vkey(text) == W1.key == WitnessKey(W1.key.name, W1.key.public_key)
+    name, key_id, encoded = text.split("+", 2)
+    for wrong in (
+        format_vkey(SIGNER.vkey),
+        f"{name}+00000000+{encoded}",
+        f"{name}+{key_id}+{encoded[:-4]}",
+        "nothing",
+    ):
+        with pytest.raises(MalformedError):
+            parse_witness_vkey(wrong)
+
+
+def test_the_key_of_a_witness_is_made_once(tmp_path: Path) -> None:
+    made = load_witness_key(tmp_path / "w")
+    assert load_witness_key(tmp_path / "w").private_bytes_raw() == made.private_bytes_raw()
+    assert (tmp_path / "w" / "witness.pem").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be made"):
+        load_witness_key(tmp_path / "file" / "w")
+
+
+# ------------------------------------------------------------------------------------------ policy
+
+
+def policy(rest: str) -> str:
+    return f"""# who must have seen it
+log {format_vkey(SIGNER.vkey)} https://ledger.example.com/t/acme
+
+witness W1 {format_witness_vkey(W1.key)} https://witness.example.com/witness
+witness W2 {format_witness_vkey(W2.key)}
+{rest}"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "one", "both"),
+    [
+        ("group g any W1 W2\nquorum g\n", True, True),
+        ("group g all W1 W2\nquorum g\n", False, True),
+        ("group g 1 W1 W2\nquorum g\n", True, True),
+        ("quorum W1", True, True),
+        ("quorum W2", False, True),
+        ("group a any W1 W2\ngroup b 2 a W2\nquorum b", False, True),
+        ("quorum none", True, True),
+    ],
+)
+def test_a_quorum_is_met_or_not(rest: str, one: bool, both: bool) -> None:
+    found = parse_policy(policy(rest))
+    assert found.is_met({W1.key.name}) is one
+    assert found.is_met({W1.key.name, W2.key.name}) is both
+    assert found.is_met(()) is (rest == "quorum none")
+    assert found.witnesses["W1"].url == "https://witness.example.com/witness"
+    assert found.witnesses["W2"].url is None and found.logs[0][0] == SIGNER.vkey
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("", "names a log and a quorum"),
+        ("quorum W3", "line 6: there is no witness or group W3"),
+        ("quorum W1\nquorum W2", "line 7: expected"),
+        ("group g 3 W1 W2\nquorum g", "1 to 2 of its members"),
+        ("group g 0 W1\nquorum g", "1 to 1 of its members"),
+        ("group g x W1\nquorum g", "1 to 1 of its members"),
+        ("group g 1000 W1\nquorum g", "1 to 1 of its members"),
+        ("group g any W1 W1\nquorum g", "names a member twice"),
+        ("group W1 any W2\nquorum W1", "the name W1 is taken"),
+        ("group none any W2\nquorum W1", "the name none is taken"),
+        ("witness W1 x\nquorum W1", "the name W1 is taken"),
+        ("witness W3 x\nquorum W1", "not the key of a witness"),
+        ("log x\nquorum W1", "not a verifier key"),
+        ("wines\nquorum W1", "line 6: expected log, witness, group"),
+        ("group g any\nquorum W1", "line 6: expected"),
+    ],
+)
+def test_what_is_no_policy_is_refused_by_its_line(rest: str, says: str) -> None:
+    with pytest.raises(MalformedError, match=says):
+        parse_policy(policy(rest))
