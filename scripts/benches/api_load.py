@@ -2,11 +2,11 @@
 
 ::
 
-    python -m scripts.benches.api_load 127.0.0.1:8080 TOKEN LEDGER --kind single --connections 64
+    python -m scripts.benches.api_load HOST:PORT TOKEN LEDGER --kind single --connections 64
 
-It reads answers with `httptools`, so that it costs the two cores as little as it can: it shares them
-with the server and PostgreSQL. What it prints is one JSON object: answers by status, latencies, and
-(`--journal`) the keys that were acknowledged, each with the index it was given.
+It reads answers with `httptools`, so that it costs the two cores as little as it can: it shares
+them with the server and PostgreSQL. What it prints is one JSON object: answers by status,
+latencies, and (`--journal`) the keys that were acknowledged, each with the index it was given.
 """
 
 from __future__ import annotations
@@ -129,10 +129,8 @@ def gets(host: str, token: str, paths: list[str]) -> Iterator[Request]:
     """The paths in a random order, again and again."""
     while True:
         path = random.choice(paths)
-        yield (
-            "",
-            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode(),
-        )
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        yield "", head.encode()
 
 
 async def run(load: Load, host: str, connections: int) -> None:
@@ -167,9 +165,7 @@ def main() -> int:
         requests = gets(given.host, given.token, given.paths.read_text().split())
     else:
         size = 1 if given.kind == "single" else BATCH
-        requests = appends(
-            given.host, given.token, given.ledger, size=size, minimal=given.minimal
-        )
+        requests = appends(given.host, given.token, given.ledger, size=size, minimal=given.minimal)
     begun = time.perf_counter()
     load = Load(requests, until=begun + given.seconds, pace=None)
     load.keep = given.journal is not None

@@ -9,7 +9,7 @@ import pytest
 
 SPECS = (
     *("canonical", "checkpoint", "entry", "note", "proof", "receipt", "tiles", "tree"),
-    *("append", "guard", "keys", "store"),
+    *("append", "cosignature", "guard", "keys", "policy", "store"),
 )
 
 

@@ -1,0 +1,212 @@
+"""What is shipped, as far as it can be checked without an engine: parsed, linted, rendered.
+
+No container engine and no cluster is here, so nothing of this is run. `systemd-analyze` and `helm` are used
+where they are (a helm in .tools/helm/ too); where they are not, that part reports itself as skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEPLOY = CHECKOUT / "deploy"
+CHART = DEPLOY / "helm" / "asof"
+HELM = shutil.which("helm") or shutil.which("helm", path=str(CHECKOUT / ".tools" / "helm"))
+
+
+# ----------------------------------------------------------------------------------- container file
+
+
+def faults_of_containerfile(text: str) -> list[str]:
+    """What a reviewer would refuse."""
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line and line[0] != "#"]
+    words = [line.split(None, 1) for line in lines]
+    last = max(at for at, (word, *_) in enumerate(words) if word == "FROM")
+    final = dict(reversed([(word, rest[0]) for word, *rest in words[last:] if rest]))
+    faults = []
+    if not re.fullmatch(r"[1-9]\d*(:\d+)?", final.get("USER", "")):
+        faults.append("the user is not a number other than 0")
+    for word in ("ENTRYPOINT", "CMD"):
+        if not final.get(word, "[]").startswith("["):
+            faults.append(f"{word} goes through a shell")
+    if "HEALTHCHECK" not in final or 'CMD ["' not in final["HEALTHCHECK"]:
+        faults.append("no health check without a shell")
+    installs = [line for line in lines if "pip install" in line]
+    if not installs or not all("--require-hashes" in x or "--no-deps" in x for x in installs):
+        faults.append("packages are installed without their hashes")
+    if any(word == "ADD" for word, *_ in words) or ":latest" in text:
+        faults.append("ADD, or a tag that moves")
+    copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.M)
+    faults += [f"{name} is not there" for name in copied if not (CHECKOUT / name).exists()]
+    return faults
+
+
+def test_the_container_file() -> None:
+    text = (DEPLOY / "Containerfile").read_text()
+    assert faults_of_containerfile(text) == []
+    for wrong, right in (
+        ("USER 10001:10001", "USER root"),
+        ('ENTRYPOINT ["asof"]', "ENTRYPOINT asof"),
+        ("--require-hashes ", ""),
+        ("COPY ledger ledger", "COPY legder ledger"),
+    ):
+        assert faults_of_containerfile(text.replace(wrong, right)), "the control is not noticed"
+
+
+def test_nothing_but_what_is_needed_goes_into_the_image() -> None:
+    allowed = (CHECKOUT / ".containerignore").read_text().splitlines()
+    assert allowed[0] == "*" and not any(".git" in line or "tests" in line for line in allowed)
+
+
+# ----------------------------------------------------------------------------------------- compose
+
+
+def faults_of_compose(told: dict[str, Any]) -> list[str]:
+    faults = []
+    for name, service in told["services"].items():
+        ours = service["image"] == "asof"
+        if "no-new-privileges:true" not in service.get("security_opt", []):
+            faults.append(f"{name} may gain privileges")
+        if ours and (service.get("cap_drop") != ["ALL"] or not service.get("read_only")):
+            faults.append(f"{name} keeps capabilities, or may write its root")
+        for variable, value in service.get("environment", {}).items():
+            if "PASSWORD" in variable and not variable.endswith("_FILE") and value:
+                faults.append(f"{name} has a password in its environment")
+        faults += [f"{name}: {v}" for v in service.get("secrets", []) if v not in told["secrets"]]
+        for port in service.get("ports", []):
+            if not port.startswith("127.0.0.1:"):
+                faults.append(f"{name} listens on every address")
+    if (
+        "outside" in told["services"]["db"]["networks"]
+        or not told["networks"]["inside"]["internal"]
+    ):
+        faults.append("the database can be reached from outside")
+    if "--data-checksums" not in told["services"]["db"]["environment"]["POSTGRES_INITDB_ARGS"]:
+        faults.append("no data checksums: asof would refuse to start")
+    return faults
+
+
+def test_the_compose_file() -> None:
+    told = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert faults_of_compose(told) == []
+    for path, value in (
+        (("services", "asof", "cap_drop"), []),
+        (("services", "asof", "ports"), ["8080:8080"]),
+        (("services", "db", "environment"), {"POSTGRES_INITDB_ARGS": "", "POSTGRES_PASSWORD": "x"}),
+        (("networks", "inside", "internal"), False),
+    ):
+        wrong = copy.deepcopy(told)
+        place = wrong
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+        assert faults_of_compose(wrong), f"{path}: the control is not noticed"
+
+
+def test_what_compose_serves_is_a_configuration() -> None:
+    from api.service.configuration import read_configuration
+
+    found = read_configuration(DEPLOY / "asof.toml")
+    assert list(found.ledgers) == ["main"] and found.host == "0.0.0.0"
+    ast.parse((DEPLOY / "prepare.py").read_text())
+
+
+# ----------------------------------------------------------------------------------------- systemd
+
+
+def test_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze on this machine")
+    text = (DEPLOY / "asof.service").read_text()
+    good = text.replace("/opt/asof/bin/asof", "/bin/true")
+    assert _verified(analyze, tmp_path, good) == ""
+    assert "Protekt" in _verified(analyze, tmp_path, good.replace("ProtectHome", "ProtektHome"))
+    for needed in (
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "LoadCredential",
+    ):
+        assert needed in text
+
+
+def _verified(analyze: str, folder: Path, text: str) -> str:
+    path = folder / "asof.service"
+    path.write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
+    )
+    mine = [line for line in done.stderr.splitlines() if "asof.service" in line]
+    return "\n".join(mine)
+
+
+# -------------------------------------------------------------------------------------------- helm
+
+
+def test_the_values_fit_their_schema() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    jsonschema.validate(values, schema)
+    for wrong in (values | {"replicas": 0}, values | {"replcas": 1}, values | {"config": ""}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+def rendered(*more: str) -> list[dict[str, Any]]:
+    assert HELM is not None
+    done = subprocess.run(
+        [HELM, "template", "audit", str(CHART), *more], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def faults_of_pods(objects: list[dict[str, Any]]) -> list[str]:
+    faults = []
+    for one in objects:
+        if one["kind"] not in ("StatefulSet", "Job"):
+            continue
+        pod = one["spec"]["template"]["spec"]
+        if not pod["securityContext"].get("runAsNonRoot"):
+            faults.append(f"{one['kind']} may run as root")
+        for container in pod["containers"]:
+            held = container.get("securityContext", {})
+            if not held.get("readOnlyRootFilesystem") or held.get("allowPrivilegeEscalation", True):
+                faults.append(f"{container['name']} may write its root, or gain privileges")
+            if held.get("capabilities", {}).get("drop") != ["ALL"]:
+                faults.append(f"{container['name']} keeps capabilities")
+            if "limits" not in container.get("resources", {}):
+                faults.append(f"{container['name']} has no limit")
+    return faults
+
+
+@pytest.mark.skipif(HELM is None, reason="there is no helm on this machine")
+def test_the_chart_renders() -> None:
+    assert HELM is not None
+    lint = subprocess.run([HELM, "lint", "--strict", str(CHART)], capture_output=True, check=False)
+    assert lint.returncode == 0, lint.stdout
+    everything = ["--set", "ingress.enabled=true,ingress.tlsSecret=t,serviceMonitor.enabled=true"]
+    objects = rendered(*everything, "--set", "secrets.environment={hooks}")
+    kinds = {one["kind"] for one in objects}
+    assert kinds >= {"StatefulSet", "Service", "ConfigMap", "Job", "Ingress", "NetworkPolicy"}
+    assert faults_of_pods(objects) == []
+    toml = next(one for one in objects if one["kind"] == "ConfigMap")["data"]["asof.toml"]
+    assert "[ledgers.main]" in toml
+    loose = copy.deepcopy(objects)
+    pod = next(one for one in loose if one["kind"] == "StatefulSet")["spec"]["template"]["spec"]
+    pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
+    assert faults_of_pods(loose), "the control is not noticed"
+    with pytest.raises(AssertionError, match="replcas"):
+        rendered("--set", "replcas=3")
