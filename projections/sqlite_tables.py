@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["DamagedIndexError", "SqliteTables"]
 
 APPLICATION_ID: Final = 0x61736978
 MAGIC: Final = b"SQLite format 3\x00"
+WAIT_SECONDS: Final = 30.0
 DIALECT: Final = "sqlite"
 
 
@@ -98,7 +100,8 @@ class SqliteTables:
             try:
                 yield
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # some errors of SQLite have ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 
@@ -217,7 +220,23 @@ def _check_file(path: Path) -> None:
 
 
 def _connect(name: str, origin: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, isolation_level=None, timeout=30, check_same_thread=False)
+    """A connection to a file that is begun. Several may come to a new file at once: SQLite does not
+    wait for the lock that a change of the journal's mode needs, so whoever meets it comes again.
+    """
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return _connected(name, origin)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def _connected(name: str, origin: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        name, isolation_level=None, timeout=WAIT_SECONDS, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -16000")

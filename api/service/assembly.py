@@ -34,6 +34,8 @@ from api.service.ingest.recording import Ingest
 from api.service.ingest.spool import Spool
 from api.service.ledgers import Ledgers
 from api.service.metrics import Metrics
+from api.service.outgoing.sending import Sending
+from api.service.outgoing.subscriptions import Subscriptions
 from api.service.pressure import CapacityLayer, RateLayer
 from api.service.requests import now_micros
 from api.service.routes import ROUTERS
@@ -86,6 +88,9 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         reads = Reads(ledgers)
         spool = Spool(configuration.data / "spool.db")
         stack.callback(spool.close)
+        subscriptions = Subscriptions(configuration.data / "webhooks.db")
+        stack.callback(subscriptions.close)
+        sending = Sending(subscriptions, ledgers, configuration.outgoing)
         ingest = Ingest(spool, ledgers, ingest_translators())
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()
@@ -118,7 +123,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             for here in ledgers.values():
                 here.start()
-            works = [access.watch(), reads.watch(), ingest.watch()]
+            works = [access.watch(), reads.watch(), ingest.watch(), sending.watch()]
             works += [one.watch() for one in publishing.values()]
             works += [oidc.watch()] if oidc is not None else []
             tasks = [asyncio.create_task(work) for work in works]
@@ -147,6 +152,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             verifications=verifications,
             executions=executions,
             ingest=ingest,
+            sending=sending,
             ingest_origins=configuration.ingest_origins,
             sources={
                 name: Source(one.system, webhook_of(one.system), one.secrets, one.ledger)

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 from api.main import webhook_of
 from api.service.access.oidc import OidcSettings
+from api.service.outgoing.addresses import Allowed
 from api.service.permissions import ROLES
 from api.settings import Settings, environment
 from ledger.errors import MalformedError, StoreError
@@ -123,6 +124,14 @@ KEYS: Final = (
         "texts",
         "none",
         'What a value of the claim stands for: ["LEDGER:ROLE", …].',
+    ),
+    Key("outgoing", "hosts", "texts", "none", "Hosts that webhooks may go to, over https."),
+    Key(
+        "outgoing",
+        "private_hosts",
+        "texts",
+        "none",
+        "Hosts that they may go to though they lie in a private network, over http too.",
     ),
     Key(
         "ingest",
@@ -235,6 +244,7 @@ class Configuration:
     sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
     witness: WitnessConfiguration | None = None
     oidc: OidcSettings | None = None
+    outgoing: Allowed = field(default_factory=Allowed)
 
 
 def single(settings: Settings, name: str, data: Path) -> Configuration:
@@ -269,6 +279,7 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
         ingest_origins=arriving.get("origins", ()),
         sources={name: _source(reading, name, one) for name, one in tables.items()},
         witness=_witness(reading, given["witness"]) if "witness" in given else None,
+        outgoing=_allowed(reading, given.get("outgoing", {})),
         oidc=_oidc(reading, given["oidc"], told) if "oidc" in given else None,
         **server,
     )
@@ -364,6 +375,12 @@ def _witness(reading: _Reading, given: Any) -> WitnessConfiguration:
     except MalformedError as error:
         raise MalformedError(f"[witness] logs: {error}") from None
     return WitnessConfiguration(name=told["name"], keys=told.get("keys"), logs=logs)
+
+
+def _allowed(reading: _Reading, given: Any) -> Allowed:
+    told = reading.table("outgoing", given, "outgoing")
+    hosts = {name: tuple(host.lower() for host in held) for name, held in told.items()}
+    return Allowed(public=hosts.get("hosts", ()), private=hosts.get("private_hosts", ()))
 
 
 def _oidc(reading: _Reading, given: Any, ledgers: Mapping[str, Any]) -> OidcSettings:

@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 
 SUITES = {
+    "api": ("api_appends", "api_state", "api_overload"),
     "ledger": ("ledger_append", "ledger_verify", "ledger_state", "ledger_start"),
     "postgres": (
         "postgres_appends",
@@ -32,7 +33,10 @@ SUITES = {
         "postgres_projections",
     ),
 }
-VERSIONS = {"postgres": ("psycopg", "eventsourcing", "umadb")}
+VERSIONS = {
+    "api": ("fastapi", "uvicorn", "uvloop", "psycopg"),
+    "postgres": ("psycopg", "eventsourcing", "umadb"),
+}
 """Distributions whose versions belong to what a suite measured."""
 
 

@@ -1,7 +1,8 @@
 """What is shipped, as far as it can be checked without an engine: parsed, linted, rendered.
 
-No container engine and no cluster is here, so nothing of this is run. `systemd-analyze` and `helm` are used
-where they are (a helm in .tools/helm/ too); where they are not, that part reports itself as skipped.
+No container engine and no cluster is here, so nothing of this is run. `systemd-analyze` and `helm`
+are used where they are (a helm in .tools/helm/ too); where they are not, that part reports itself
+as skipped.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from projections import index as index_module
 from projections.index import DamagedIndexError, Index, open_index
 from projections.indexing import bucket_of
 from projections.state import state
+from tests.support.ledgers import memory_ledger, notes
 from tests.support.story import NOW, Story, story
 
 ASKED = ("demand", "live")
@@ -98,3 +101,26 @@ def test_a_file_that_may_not_be_written(
         assert model(told, index) == "model/m@2"
     assert path.read_bytes() == b""
     assert "building one in memory" in said[0]
+
+
+def test_several_may_come_to_a_new_file_at_once(tmp_path: Path) -> None:
+    """A server's threads do: SQLite does not wait for the lock that a change of the mode needs."""
+    with memory_ledger() as ledger:
+        ledger.writer.append(notes(5))
+        for attempt in range(10):
+            path, start = tmp_path / f"{attempt}.index", threading.Barrier(6)
+            sizes: list[int] = []
+
+            def work(
+                path: Path = path, start: threading.Barrier = start, sizes: Any = sizes
+            ) -> None:
+                start.wait()
+                with closing(open_index(path, ledger.reader)) as index:
+                    sizes.append(index.size())
+
+            threads = [threading.Thread(target=work) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sizes == [6] * 6

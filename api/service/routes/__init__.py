@@ -23,6 +23,7 @@ from api.service.routes import (
     stream,
     tiles,
     verifications,
+    webhooks,
     witness,
 )
 
@@ -40,6 +41,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = tuple(
         tiles,
         witness,
         ingest,
+        webhooks,
         access,
         setup,
         pages,
