@@ -26,7 +26,7 @@ from api.service.access.oidc import JwtAuthenticator
 from api.service.access.reads import Reads
 from api.service.access.setup import Setup
 from api.service.access.tokens import load_pepper
-from api.service.app import build_app, layered
+from api.service.app import DirectLayer, build_app, layered
 from api.service.bodies import BodyLimits
 from api.service.executing import Executions
 from api.service.headers import HeadersLayer
@@ -240,6 +240,7 @@ def _with_layers(
             lambda app: RateLayer(
                 app, rate=limits.requests_per_second, burst=limits.burst, metrics=metrics
             ),
+            lambda app: DirectLayer(app, inner),
         ],
     )
 

@@ -18,13 +18,13 @@ from api.service.problems import ProblemError, problem_response
 
 __all__ = ["HeadersLayer"]
 
-_ALWAYS: Final = {
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"cross-origin-resource-policy": b"same-origin",
-}
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 _HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
 _METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
@@ -59,13 +59,10 @@ class HeadersLayer:
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message.setdefault("headers", [])
-                there = {name.lower() for name, _ in headers}
-                message["headers"] = [
-                    *headers,
-                    *((name, value) for name, value in _ALWAYS.items() if name not in there),
-                    *more,
-                ]
+                headers = list(message.get("headers", ()))
+                there = {name for name, _ in headers}  # lower case, as ASGI has them
+                headers += [pair for pair in _ALWAYS if pair[0] not in there]
+                message["headers"] = headers + more
             await send(message)
 
         if self._hosts and not self._trusted(scope):

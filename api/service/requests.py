@@ -51,9 +51,13 @@ class StrictRoute(APIRoute):
     called without the detour over FastAPI's dependencies, which would double the cost of an append.
     """
 
+    is_direct: bool
+    handler: Callable[[Request], Coroutine[Any, Any, Response]]
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if _takes_only_the_request(self):
+        self.is_direct = _takes_only_the_request(self)
+        if self.is_direct:
             handle = self.endpoint
         known = frozenset(field.alias for field in self.dependant.query_params)
 
@@ -65,6 +69,7 @@ class StrictRoute(APIRoute):
             except RequestValidationError as error:
                 raise _explained(error) from None
 
+        self.handler = strict
         return strict
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -77,8 +78,7 @@ def world(context: Context, fill: Any = None) -> Iterator[World]:
     """A ledger, filled by `fill(ledger)` if it is given, and the server over it."""
     with server(context) as database:
         environment, token = _prepared(database, fill)
-        folder = context.folder / "served"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=context.folder))
         log = folder / "log"
         with log.open("wb") as sink:
             process = subprocess.Popen(

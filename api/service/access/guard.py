@@ -32,7 +32,7 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="asof"'}
 class _Node:
     """A segment of a path. `rest` takes whatever follows, slashes included."""
 
-    __slots__ = ("children", "methods", "param", "param_name", "rest", "rest_name")
+    __slots__ = ("children", "methods", "param", "param_name", "path", "rest", "rest_name")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
@@ -41,6 +41,7 @@ class _Node:
         self.rest: _Node | None = None
         self.rest_name = ""
         self.methods: dict[str, tuple[str, ...]] = {}
+        self.path = ""
 
 
 class Rules:
@@ -58,13 +59,14 @@ class Rules:
             if method in node.methods:
                 raise AssertionError(f"{method} {path} is declared twice")
             node.methods[method] = permissions
+        node.path = path
 
-    def find(self, path: str) -> tuple[Mapping[str, tuple[str, ...]], dict[str, str]] | None:
-        """The methods of a path with their permissions, and the path's parameters."""
+    def find(self, path: str) -> tuple[str, Mapping[str, tuple[str, ...]], dict[str, str]] | None:
+        """The template of a path, its methods with their permissions, and its parameters."""
         segments = path.lstrip("/").split("/")
         found: dict[str, str] = {}
         node = _walk(self._root, segments, 0, found)
-        return None if node is None else (node.methods, found)
+        return None if node is None else (node.path, node.methods, found)
 
 
 def _step(node: _Node, segment: str) -> _Node:
@@ -156,7 +158,8 @@ class AccessLayer:
         found = self._rules.find(scope["path"])
         if found is None:
             raise self._unknown_path(caller)
-        methods, parameters = found
+        template, methods, parameters = found
+        scope["state"]["matched"] = template, parameters
         permissions = methods.get(scope["method"])
         if permissions is None:
             if caller is None and all(PUBLIC not in needed for needed in methods.values()):
