@@ -41,6 +41,7 @@ from api.service.requests import now_micros
 from api.service.routes import ROUTERS
 from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
+from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
 from api.service.witnessing.publishing import Publishing
 from api.service.witnessing.witness import Witness
@@ -169,6 +170,10 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             still_allowed=lambda request: _may_still(authenticate(request.scope), request),
         )
         app = _with_layers(inner, configuration, authenticate, metrics, ledgers, reads)
+        if configuration.telemetry is not None:
+            tracer, ended = tracer_for(configuration.telemetry)
+            stack.callback(ended)
+            app = TracingLayer(app, tracer=tracer)
         yield Service(
             app=app,
             inner=inner,

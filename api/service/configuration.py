@@ -82,6 +82,13 @@ KEYS: Final = (
     Key(
         "server", "log_format", "text", "json", "How the log is written: json, or text for people."
     ),
+    Key(
+        "server",
+        "telemetry",
+        "text",
+        "none",
+        "Where traces go, OTLP over HTTP: http://collector:4318/v1/traces (extra `telemetry`).",
+    ),
     Key("limits", "body_bytes", "number", "8388608", "The largest body, packed or not.", 1024),
     Key("limits", "request_seconds", "number", "30", "How long a body may take.", 1, 3600),
     Key("limits", "in_flight", "number", "512", "Requests that are answered at once.", 1, 100_000),
@@ -239,6 +246,7 @@ class Configuration:
     cors_origins: tuple[str, ...] = ()
     data: Path = Path("asof.service")
     log_format: str = "json"
+    telemetry: str | None = None
     limits: Limits = field(default_factory=Limits)
     ingest_origins: tuple[str, ...] = ()
     sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
