@@ -36,10 +36,10 @@ $ asof state --pipeline forecast --stage production --at '2h ago'
 2. `-o table` (the default, for people), `json` (the documented form), `jsonl` (one record a line)
    and `csv` (one row a record). The form is never guessed from where the output goes.
 3. The global options `--store`, `--server`, `--ledger`, `--output`, `--quiet` and, for commands
-   that write, `--actor` are accepted before and after the sub-command; the last one wins, and wins over
-   the environment. With `--server` a command asks a server (`asof serve`) instead of a store, with
-   the token in `ASOF_TOKEN`; what only works beside the store says so. Connectors run here, the
-   ledger is there, and who acts is whose token it is.
+   that write, `--actor` are accepted before and after the sub-command; the last one wins, and wins
+   over the environment. With `--server` a command asks a server (`asof serve`) instead of a store,
+   with the token in `ASOF_TOKEN`; what only works beside the store says so. Connectors run here,
+   the ledger is there, and who acts is whose token it is.
 4. Every time is printed in UTC with its offset, cut to whole seconds in tables and exact in JSON
    and CSV. Every time that is read must have an offset. `--from A --to B` includes both ends.
 5. Versions that are a digest or a commit are cut to twelve digits and `…` in tables; what is shown

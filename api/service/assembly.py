@@ -29,7 +29,7 @@ from api.service.access.tokens import load_pepper
 from api.service.app import DirectLayer, build_app, layered
 from api.service.bodies import BodyLimits
 from api.service.executing import Executions
-from api.service.headers import HeadersLayer
+from api.service.headers import GzipLayer, HeadersLayer
 from api.service.ingest.recording import Ingest
 from api.service.ingest.spool import Spool
 from api.service.ledgers import Ledgers
@@ -245,6 +245,7 @@ def _with_layers(
             lambda app: RateLayer(
                 app, rate=limits.requests_per_second, burst=limits.burst, metrics=metrics
             ),
+            GzipLayer,
             lambda app: DirectLayer(app, inner),
         ],
     )

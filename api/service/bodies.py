@@ -3,7 +3,7 @@
 ::
 
     body = await read_body(request, limits)            # bytes, as they were meant
-    value = read_json(body)                            # strict: docs/spec/canonical.md
+    given = await read_object(request)                 # strict: docs/spec/canonical.md
     drafts = read_events(request, body, actor, now)    # one event, {"events": […]}, or JSON lines
 
 What does not fit is refused before it is kept: 413 for its size, 408 for its time, 415 for its
@@ -27,7 +27,7 @@ from ledger.events.lines import draft_of, parse_drafts
 if TYPE_CHECKING:
     from ledger.draft import Draft
 
-__all__ = ["BodyLimits", "media_type_of", "read_body", "read_events", "read_json"]
+__all__ = ["BodyLimits", "media_type_of", "read_body", "read_events", "read_object"]
 
 JSON: Final = "application/json"
 JSON_LINES: Final = ("application/x-ndjson", "application/jsonl")
@@ -90,8 +90,12 @@ def media_type_of(request: Request, *allowed: str) -> str:
     return media
 
 
-def read_json(body: bytes) -> dict[str, Any]:
-    """The object that the body is. Raises MalformedError with the place."""
+async def read_object(request: Request) -> dict[str, Any]:
+    """The object that the body is, application/json. Raises what `read_body` and `media_type_of`
+    do, and MalformedError with the place.
+    """
+    media_type_of(request, JSON)
+    body = await read_body(request, request.app.state.body_limits)
     return parse_json_object(body, max_bytes=len(body))
 
 

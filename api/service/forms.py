@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -22,7 +22,10 @@ from starlette.responses import Response
 from api.service.problems import ProblemError
 from api.service.requests import answer
 
-__all__ = ["listed"]
+if TYPE_CHECKING:
+    from api.paging import Listed
+
+__all__ = ["listed", "listed_page"]
 
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/x-ndjson"
@@ -58,6 +61,27 @@ def listed(
         return Response(lines, media_type=JSON_LINES, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return Response(_csv(records, columns), media_type=CSV, headers=headers)
+
+
+def listed_page(
+    request: Request,
+    page: Listed,
+    *,
+    columns: Sequence[str],
+    name: str,
+    form: str | None,
+) -> Response:
+    """A page of `api.paging`, its records as they are or by their `as_json`."""
+    records = [record if isinstance(record, dict) else record.as_json() for record in page.records]
+    return listed(
+        request,
+        records,
+        columns=columns,
+        name=name,
+        cursor=page.cursor,
+        basis=page.basis.as_json(),
+        form=form,
+    )
 
 
 def _accepted(request: Request) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.service.problems import ProblemError, problem_response
 
-__all__ = ["HeadersLayer"]
+__all__ = ["GzipLayer", "HeadersLayer"]
 
 _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -26,12 +27,25 @@ _ALWAYS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
+LEAST_PACKED: Final = 2_048
 _METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
     b"Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, "
     b"Last-Event-ID, Prefer, X-Request-Id"
 )
 _EXPOSED: Final = b"ETag, Link, Location, Retry-After, X-Request-Id, Idempotent-Replayed"
+
+
+class GzipLayer:
+    """Packs answers that are large enough, for whoever accepts it; tiles go as they lie."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._packing = GZipMiddleware(app, minimum_size=LEAST_PACKED, compresslevel=4)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plain = scope["type"] != "http" or scope["path"].startswith("/t/")
+        await (self._app if plain else self._packing)(scope, receive, send)
 
 
 class HeadersLayer:

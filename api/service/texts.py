@@ -2,7 +2,7 @@
 
 ::
 
-    given = read_json(body)
+    given = await read_object(request)
     pipeline, reason = text(given, "pipeline"), optional_text(given, "reason")
     whole(given, ("pipeline", "reason"))           # nothing else may be there
 

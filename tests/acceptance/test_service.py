@@ -376,6 +376,20 @@ def test_a_recorder_reads_only_its_own(service: Running) -> None:
         assert {entry["actor"] for entry in listed} == {"user:recorder"}
 
 
+def test_large_answers_are_packed_and_tiles_are_not(sqlite_service: Running) -> None:
+    with sqlite_service.client("recorder") as client, sqlite_service.client("auditor") as auditor:
+        append(client, *([NOTE] * 40), Prefer="return=minimal")
+        packed = {"Accept-Encoding": "gzip"}
+        page = auditor.get(f"{L}/entries?limit=40", headers=packed)
+        assert page.headers["content-encoding"] == "gzip" and len(page.json()["entries"]) == 40
+        plain = auditor.get(f"{L}/entries?limit=40", headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        small = auditor.get("/healthz", headers=packed)
+        assert "content-encoding" not in small.headers
+        tile = auditor.get("/t/acme/tile/entries/000.p/40", headers=packed)
+        assert tile.status_code == 200 and "content-encoding" not in tile.headers
+
+
 def test_an_answer_that_is_held_already_is_not_sent_again(sqlite_service: Running) -> None:
     with sqlite_service.client("auditor") as client:
         first = client.get(f"{L}/entries/0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Path, Request
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from api.service.access.changing import (
     rotate_token,
 )
 from api.service.access.listing import token_json
-from api.service.bodies import media_type_of, read_body, read_json
+from api.service.bodies import read_object
 from api.service.describing import JSON_OBJECT, PROBLEM, described, described_body, shape
 from api.service.permissions import ANY_ROLE, ROLES, needs
 from api.service.principal import caller_of
@@ -144,7 +144,7 @@ async def revoke(request: Request) -> Response:
 )
 async def create_token(request: Request) -> Response:
     """For some of the principal's roles, or all of them. Asked again, another one is made."""
-    given = await _object(request)
+    given = await read_object(request)
     principal, roles = text(given, "principal"), optional_texts(given, "roles")
     days = optional_number(given, "days", least=1, most=400)
     whole(given, TOKEN_BODY["properties"])
@@ -211,12 +211,7 @@ def _registry(request: Request) -> Registry:
 
 
 async def _role_body(request: Request) -> tuple[str, str, str | None]:
-    given = await _object(request)
+    given = await read_object(request)
     found = text(given, "principal"), text(given, "role"), optional_text(given, "reason")
     whole(given, ROLE_BODY["properties"])
     return found
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    media_type_of(request, "application/json")
-    return read_json(await read_body(request, request.app.state.body_limits))

@@ -20,7 +20,7 @@ from api.service.describing import (
     described_as,
     described_list,
 )
-from api.service.forms import listed
+from api.service.forms import listed_page
 from api.service.permissions import check_recordable, needs
 from api.service.principal import caller_of
 from api.service.problems import ProblemError
@@ -103,15 +103,7 @@ async def entries(
 
     found = await here.asked(question)
     await _note_read(request, len(found.records))
-    return listed(
-        request,
-        [record.as_json() for record in found.records],
-        columns=ENTRY_COLUMNS,
-        name="entries",
-        cursor=found.cursor,
-        basis=found.basis.as_json(),
-        form=format,
-    )
+    return listed_page(request, found, columns=ENTRY_COLUMNS, name="entries", form=format)
 
 
 @router.get(

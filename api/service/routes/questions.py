@@ -23,7 +23,7 @@ from api.service.describing import (
     described_list,
     page_of,
 )
-from api.service.forms import listed
+from api.service.forms import listed_page
 from api.service.ledgers import Served
 from api.service.permissions import ANY_ROLE, needs
 from api.service.principal import caller_of
@@ -235,15 +235,7 @@ async def history(
             now=now,
         )
     )
-    return listed(
-        request,
-        found.records,
-        columns=CHANGE_COLUMNS,
-        name="changes",
-        cursor=found.cursor,
-        basis=found.basis.as_json(),
-        form=format,
-    )
+    return listed_page(request, found, columns=CHANGE_COLUMNS, name="changes", form=format)
 
 
 @router.get(
@@ -335,15 +327,7 @@ async def runs(
             rooms, pipeline=pipeline, stage=stage, cursor=cursor, limit=limit, now=now
         )
     )
-    return listed(
-        request,
-        found.records,
-        columns=RUN_COLUMNS,
-        name="runs",
-        cursor=found.cursor,
-        basis=found.basis.as_json(),
-        form=format,
-    )
+    return listed_page(request, found, columns=RUN_COLUMNS, name="runs", form=format)
 
 
 async def _awaited(here: Served, entry: int | None) -> None:

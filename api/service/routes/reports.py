@@ -17,7 +17,7 @@ from fastapi import Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
-from api.service.bodies import media_type_of, read_body, read_json
+from api.service.bodies import read_object
 from api.service.describing import (
     ENTRY,
     PROBLEM,
@@ -27,7 +27,7 @@ from api.service.describing import (
     page_of,
     shape,
 )
-from api.service.forms import listed
+from api.service.forms import listed_page
 from api.service.permissions import needs
 from api.service.principal import caller_of
 from api.service.requests import idempotency_key, new_router, now_micros, served
@@ -91,15 +91,7 @@ async def every(
             rooms, "type:report.generated", cursor=cursor, limit=limit, order="desc", now=now
         )
     )
-    return listed(
-        request,
-        [record.as_json() for record in found.records],
-        columns=ENTRY_COLUMNS,
-        name="reports",
-        cursor=found.cursor,
-        basis=found.basis.as_json(),
-        form=format,
-    )
+    return listed_page(request, found, columns=ENTRY_COLUMNS, name="reports", form=format)
 
 
 @router.post(
@@ -115,8 +107,7 @@ async def create(request: Request) -> Response:
 
     here, caller = served(request), caller_of(request)
     idempotency_key(request, caller.id)
-    media_type_of(request, "application/json")
-    given = read_json(await read_body(request, request.app.state.body_limits))
+    given = await read_object(request)
     whole(given, BODY["properties"])
     now = now_micros()
     folder = FilePath(await asyncio.to_thread(tempfile.mkdtemp, prefix="asof-report-"))

@@ -14,7 +14,7 @@ from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from api.rollback_json import rollback_json
-from api.service.bodies import media_type_of, read_body, read_json
+from api.service.bodies import read_object
 from api.service.describing import (
     JSON_OBJECT,
     PROBLEM,
@@ -24,7 +24,7 @@ from api.service.describing import (
     page_of,
     shape,
 )
-from api.service.forms import listed
+from api.service.forms import listed_page
 from api.service.permissions import needs
 from api.service.principal import caller_of
 from api.service.requests import answer, idempotency_key, new_router, now_micros, served
@@ -78,15 +78,7 @@ async def every(
     found = await served(request).asked(
         lambda rooms: rollbacks_page(rooms, cursor=cursor, limit=limit, actor=who)
     )
-    return listed(
-        request,
-        found.records,
-        columns=COLUMNS,
-        name="rollbacks",
-        cursor=found.cursor,
-        basis=found.basis.as_json(),
-        form=format,
-    )
+    return listed_page(request, found, columns=COLUMNS, name="rollbacks", form=format)
 
 
 @router.get(
@@ -116,7 +108,7 @@ async def request_one(request: Request) -> Response:
 
     caller = caller_of(request)
     idempotency_key(request, caller.id)
-    given = await _object(request)
+    given = await read_object(request)
     pipeline, stage, to = text(given, "pipeline"), text(given, "stage"), text(given, "to")
     slots, reason = optional_texts(given, "slots"), optional_text(given, "reason")
     wanted, dry = optional_text(given, "id"), optional_flag(given, "dry_run")
@@ -162,7 +154,7 @@ async def approve(request: Request, rollback: PlanPath) -> Response:
 
     caller = caller_of(request)
     idempotency_key(request, caller.id)
-    given = await _object(request)
+    given = await read_object(request)
     digest, reason = text(given, "plan_digest"), optional_text(given, "reason")
     whole(given, APPROVAL_BODY["properties"])
 
@@ -198,8 +190,3 @@ def _found(rooms: Rooms, rollback: str, who: str) -> dict[str, Any]:
     from api.rolling_back import find
 
     return rollback_json(find(rooms, rollback, actor=who))
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    media_type_of(request, "application/json")
-    return read_json(await read_body(request, request.app.state.body_limits))

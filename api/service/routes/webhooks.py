@@ -9,7 +9,7 @@ import httpx2
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from api.service.bodies import media_type_of, read_body, read_json
+from api.service.bodies import read_object
 from api.service.describing import JSON_OBJECT, PROBLEM, described, described_body, page_of, shape
 from api.service.outgoing.addresses import check_url
 from api.service.permissions import needs
@@ -61,8 +61,7 @@ async def subscribe(request: Request) -> Response:
 
     here, caller = served(request), caller_of(request)
     idempotency_key(request, caller.id)
-    media_type_of(request, "application/json")
-    given = read_json(await read_body(request, request.app.state.body_limits))
+    given = await read_object(request)
     url, wanted = text(given, "url"), optional_text(given, "query") or ""
     whole(given, BODY["properties"])
     sending: Sending = request.app.state.sending
