@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +35,7 @@ WRITERS = {"its writer": (), "its pipelined writer": ("--pipelined-writer", "tru
 
 
 def rows(context: Context) -> Iterator[Measurement]:
-    """The peers, ours in two layouts, ours in four processes."""
+    """The peers, ours in three layouts, ours in four processes."""
     tune_for_writing()
     with server(context) as started:
         yield from _Appends(context, started).rows()
@@ -55,7 +58,9 @@ class _Appends:
         yield self._row("asof, 64 threads", threads)
         futures = self._median(from_64_futures)
         yield self._row("asof, 64 futures of one producer", futures)
-        best = max(threads, futures)
+        offers = self._median(from_64_offers)
+        yield self._row("asof, 64 offered by one producer, as a server does", offers)
+        best = max(threads, futures, offers)
         for peer, rate in (("eventsourcing", slowest), ("UmaDB", fastest)):
             yield Measurement(
                 name=f"asof at its best against {peer}",
@@ -115,6 +120,49 @@ def from_64_threads(ledger: Ledger, seconds: float) -> float:
 def from_64_futures(ledger: Ledger, seconds: float) -> float:
     """One producer that keeps 64 on their way."""
     return from_futures(lambda number: ledger.writer.submit([note(number)]), seconds)
+
+
+def from_64_offers(ledger: Ledger, seconds: float) -> float:
+    """As `asof serve` does: whatever was answered is offered anew, and the writer woken once."""
+    answers = _Answers()
+    number = waiting = 0
+    begin = time.perf_counter()
+    while (running := time.perf_counter() - begin < seconds) or waiting:
+        if running:
+            for _ in range(IN_FLIGHT - waiting):
+                assert ledger.writer.offer([note(number)], answers)
+                number += 1
+            ledger.writer.wake()
+            waiting = IN_FLIGHT
+        waiting -= answers.taken()
+    return number / (time.perf_counter() - begin)
+
+
+class _Answers:
+    """Takes every answer; `taken` waits for some, and says how many they were."""
+
+    def __init__(self) -> None:
+        self._held: deque[object] = deque()
+        self._any = threading.Event()
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return True
+
+    def set_result(self, result: object) -> None:
+        self._held.append(result)
+        self._any.set()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        raise AssertionError(exception)
+
+    def taken(self) -> int:
+        self._any.wait()
+        self._any.clear()
+        count = 0
+        while self._held:
+            self._held.popleft()
+            count += 1
+        return count
 
 
 def _one_of_four(url: str, keys: str, seconds: str) -> None:
