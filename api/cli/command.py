@@ -237,7 +237,8 @@ def command(
         if taken:
             raise AssertionError(f"{name}: {taken} are global options")
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        _sign(run, own, [*_GLOBALS, *([_ACTOR] if writes else [])])
+        offered = [one for one in _GLOBALS if remote or one[0] not in ("server", "ledger")]
+        _sign(run, own, [*offered, *([_ACTOR] if writes else [])])
         run.__doc__ = function.__doc__
         app.command(name, cls=Command, epilog="\n".join(examples), context_settings=_CONTEXT)(run)
         return function
