@@ -37,6 +37,7 @@ from api.service.metrics import Metrics
 from api.service.outgoing.sending import Sending
 from api.service.outgoing.subscriptions import Subscriptions
 from api.service.pressure import CapacityLayer, RateLayer
+from api.service.remembering import Remembered
 from api.service.requests import now_micros
 from api.service.routes import ROUTERS
 from api.service.routes.ingest import Source
@@ -159,6 +160,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
                 name: Source(one.system, webhook_of(one.system), one.secrets, one.ledger)
                 for name, one in configuration.sources.items()
             },
+            remembered=Remembered(),
             streams=set(),
             stopping=stopping,
             note_read=reads.note,

@@ -494,8 +494,13 @@ def test_who_asks_for_a_rollback_cannot_approve_it(service: Running) -> None:
         first = done.json()["first_index"] + 2
         append(operator, binding(pipeline, "model", f"model/{pipeline}@2"))
         body = {"pipeline": pipeline, "stage": "production", "to": f"index:{first}"}
-        made = operator.post(f"{L}/rollbacks", json=body, headers=key())
+        mine = key()
+        made = operator.post(f"{L}/rollbacks", json=body, headers=mine)
         assert made.status_code == 201, made.text
+        again = operator.post(f"{L}/rollbacks", json=body, headers=mine)
+        assert again.json() == made.json() and again.headers["idempotent-replayed"] == "true"
+        other = operator.post(f"{L}/rollbacks", json=body | {"reason": "x"}, headers=mine)
+        assert other.status_code == 422 and slug(other) == "idempotency-key-reused"
         where, digest = made.headers["location"], made.json()["plan_digest"]
         own = operator.post(f"{where}/approvals", json={"plan_digest": digest}, headers=key())
         assert own.status_code == 403 and slug(own) == "not-allowed"
@@ -505,8 +510,10 @@ def test_who_asks_for_a_rollback_cannot_approve_it(service: Running) -> None:
             f"{where}/approvals", json={"plan_digest": "sha256:" + "0" * 64}, headers=key()
         )
         assert wrong.status_code in (403, 409), wrong.text
-        done = approver.post(f"{where}/approvals", json={"plan_digest": digest}, headers=key())
-        assert done.status_code == 201 and done.json()["status"] == "approved"
+        mine = key()
+        for _ in range(2):  # an answer that was lost is asked for again
+            done = approver.post(f"{where}/approvals", json={"plan_digest": digest}, headers=mine)
+            assert done.status_code == 201 and done.json()["status"] == "approved"
         unsafe = operator.post(f"{where}/execution", headers=key())
         assert unsafe.status_code == 403 and "rollback_roots" in unsafe.text
         assert auditor.get(where).json()["approval"]["by"] == "user:approver"

@@ -27,6 +27,7 @@ from api.service.describing import (
 from api.service.forms import listed_page
 from api.service.permissions import needs
 from api.service.principal import caller_of
+from api.service.remembering import once
 from api.service.requests import answer, idempotency_key, new_router, now_micros, served
 from api.service.texts import optional_flag, optional_text, optional_texts, text, whole
 from ledger.errors import RefusedError
@@ -104,11 +105,15 @@ async def request_one(request: Request) -> Response:
     """Each target is looked at now. `dry_run` records nothing; an empty plan records nothing
     either, as there is nothing to do.
     """
+    key = idempotency_key(request, caller_of(request).id)
+    given = await read_object(request)
+    return await once(request, key, given, lambda: _requested(request, given))
+
+
+async def _requested(request: Request, given: dict[str, Any]) -> Response:
     from api.rolling_back import make_plan, propose
 
     caller = caller_of(request)
-    idempotency_key(request, caller.id)
-    given = await read_object(request)
     pipeline, stage, to = text(given, "pipeline"), text(given, "stage"), text(given, "to")
     slots, reason = optional_texts(given, "slots"), optional_text(given, "reason")
     wanted, dry = optional_text(given, "id"), optional_flag(given, "dry_run")
@@ -149,12 +154,16 @@ async def request_one(request: Request) -> Response:
 )
 async def approve(request: Request, rollback: PlanPath) -> Response:
     """Whoever requested it cannot; a changed plan ends the approval."""
+    key = idempotency_key(request, caller_of(request).id)
+    given = await read_object(request)
+    return await once(request, key, given, lambda: _approved(request, rollback, given))
+
+
+async def _approved(request: Request, rollback: str, given: dict[str, Any]) -> Response:
     from api.rolling_back import approve as approved
     from api.rolling_back import find
 
     caller = caller_of(request)
-    idempotency_key(request, caller.id)
-    given = await read_object(request)
     digest, reason = text(given, "plan_digest"), optional_text(given, "reason")
     whole(given, APPROVAL_BODY["properties"])
 
