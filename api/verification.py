@@ -17,7 +17,9 @@ from api.main import keys_of, store_of
 from api.settings import Settings
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
+from ledger.canonical import format_time
 from ledger.checkpoint import open_checkpoint
+from ledger.cosignature import check_cosignatures
 from ledger.entry import entry_leaf, parse_entry
 from ledger.errors import MalformedError, NotFoundError, TamperError
 from ledger.export import ExportFolder
@@ -25,6 +27,7 @@ from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, load_vkey
 from ledger.note import VerifierKey, parse_vkey
 from ledger.places import FilePlace
+from ledger.policy import Policy, parse_policy
 from ledger.proof import PROOF_HEADER, check_proof, parse_proof
 from ledger.receipt import parse_receipt
 from ledger.store import Store
@@ -46,6 +49,7 @@ def verify(
     against: Path | None,
     receipt: Path | None,
     entry: Path | None,
+    policy: Path | None = None,
     now: int,
     progress: Callable[[int, int], None],
 ) -> Report:
@@ -57,6 +61,8 @@ def verify(
     given = None if vkey is None else vkey_of(vkey)
     if target is not None and target.is_file():
         _refuse_evidence(against, receipt)
+        if policy is not None:
+            raise MalformedError("it goes with a ledger or an export's folder", where="--policy")
         if _is_proof(target):
             return _check_one(target, entry, given or _own_key(settings))
     if entry is not None:
@@ -77,6 +83,8 @@ def verify(
         against=signed,
         now=now,
     )
+    if policy is not None:
+        _check_policy(report, _cosigned(target, signed), _policy(policy), key)
     if given is None:
         report.not_checked.append(_OWN_KEY.format(keys_of(settings)))
     return report
@@ -147,6 +155,46 @@ def _checkpoint(path: Path, key: VerifierKey) -> bytes:
         where = f"--against {path}"
         raise MalformedError(f"this is no checkpoint of the ledger: {error}", where=where) from None
     return data
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MalformedError(f"{path} cannot be read: {error}", where="--policy") from None
+    except MalformedError as error:
+        raise MalformedError(f"{path}: {error}", where="--policy") from None
+
+
+def _cosigned(target: Path | None, signed: bytes | None) -> bytes | None:
+    """The checkpoint that may carry cosignatures: the one that was kept, or an export's own."""
+    if signed is not None or target is None:
+        return signed
+    path = target / "checkpoint"
+    return path.read_bytes() if path.is_file() else None
+
+
+def _check_policy(report: Report, note: bytes | None, policy: Policy, key: VerifierKey) -> None:
+    """Whether the witnesses that one demands have cosigned the checkpoint that was compared.
+
+    A cosignature that does not hold is a finding; a quorum that is not met leaves it INCOMPLETE.
+    """
+    if key not in (log for log, _ in policy.logs):
+        report.lack(f"the policy: it names other logs than {key.name} with this key")
+        return
+    if note is None:
+        report.lack("the policy: give the cosigned checkpoint with --against")
+        return
+    try:
+        found = check_cosignatures(note, [one.key for one in policy.witnesses.values()])
+    except (MalformedError, TamperError) as error:
+        report.refuse("cosignatures", error)
+        return
+    report.count("cosignatures", len(found))
+    for one in found:
+        report.notes.append(f"cosigned by {one.name} at {format_time(one.time * 1_000_000)}")
+    if not policy.is_met({one.name for one in found}):
+        report.lack(f"the policy: its quorum {policy.quorum} has not cosigned the checkpoint")
 
 
 def _place(settings: Settings, target: Path | None) -> tuple[Callable[[str], Store], Guard | None]:

@@ -99,6 +99,16 @@ def _register_verify(app: typer.Typer) -> None:
                 help="For a .tlog-proof: the bytes of the entry that it is about.",
             ),
         ] = None,
+        policy: Annotated[
+            Path | None,
+            typer.Option(
+                "--policy",
+                metavar="FILE",
+                show_default=False,
+                help="The witnesses that you demand (tlog-policy): they must have cosigned the "
+                "checkpoint of --against, or of an export's folder.",
+            ),
+        ] = None,
     ) -> None:
         """Recompute everything and say what was found, and what was not checked.
 
@@ -118,6 +128,7 @@ def _register_verify(app: typer.Typer) -> None:
                 against=against,
                 receipt=receipt,
                 entry=entry,
+                policy=policy,
                 now=session.now,
                 progress=tell,
             )
