@@ -66,6 +66,13 @@ SETTINGS = (
         "ASOF_LEDGER", "--ledger", "the only one", "The ledger at that server, by its name there."
     ),
     Setting("ASOF_TOKEN", "", "", "The token for that server; never on the command line."),
+    Setting(
+        "ASOF_VKEY",
+        "",
+        "",
+        "The ledger's public key, as text or as a file: what a server acknowledges must be signed "
+        "by it.",
+    ),
     Setting("ASOF_CONFIG", "", "", "The file of asof serve: docs/configuration.md."),
     Setting(
         "ASOF_OUTPUT", "--output", "table", "How answers are printed: table, json, jsonl or csv."
@@ -112,6 +119,7 @@ class Settings:
     server: str | None = None
     ledger: str | None = None
     token: str | None = field(default=None, repr=False)
+    vkey: str | None = None
     config: Path | None = None
     output: str = "table"
     actor: str | None = None
@@ -131,6 +139,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         server=env.get("ASOF_SERVER") or None,
         ledger=env.get("ASOF_LEDGER") or None,
         token=env.get("ASOF_TOKEN") or None,
+        vkey=env.get("ASOF_VKEY") or None,
         config=_folder(env, "ASOF_CONFIG"),
         output=_choice(env, "ASOF_OUTPUT", FORMATS),
         actor=env.get("ASOF_ACTOR") or None,

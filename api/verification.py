@@ -90,7 +90,7 @@ def verify(
     return report
 
 
-def vkey_of(text: str) -> VerifierKey:
+def vkey_of(text: str, *, where: str = "--vkey") -> VerifierKey:
     """A key as it was typed, or from the file of that name. Raises MalformedError."""
     path = Path(text)
     try:
@@ -98,7 +98,7 @@ def vkey_of(text: str) -> VerifierKey:
             text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise MalformedError(
-            f"{text!r} is neither a key (name+id+base64) nor a file", where="--vkey"
+            f"{text!r} is neither a key (name+id+base64) nor a file", where=where
         ) from error
     return parse_vkey(text)
 

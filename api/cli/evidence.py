@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from api.cli.command import command
+from api.cli.importing import refuse_options
 from api.cli.options import MOST_ENTRIES, IndexArgument
 from api.cli.output import Column, named_once, pairs
 from api.cli.session import Session
@@ -116,6 +117,15 @@ def _register_verify(app: typer.Typer) -> None:
         named. INCOMPLETE (7): part could not be checked. ERROR (8): it could not be examined.
         """
         if session.remote is not None and target is None:
+            refuse_options(
+                "--server, where the server verifies its own ledger: name the --store, or verify "
+                "an export",
+                workers=workers,
+                vkey=vkey,
+                against=against,
+                receipt=receipt,
+                entry=entry,
+            )
             _verified_there(session)
         from api.verification import verify as verified
 

@@ -9,6 +9,7 @@ import typer
 
 from api.cli import completing
 from api.cli.command import command, group, new_app
+from api.cli.importing import refuse_options
 from api.cli.options import PipelineOption, ReasonOption, StageOption, YesOption
 from api.cli.plan_view import LIST_COLUMNS, STEP_COLUMNS, plan_lines, step_rows
 from api.cli.session import Session
@@ -114,6 +115,8 @@ def _register_plan(rollback: typer.Typer) -> None:
         the plan is recorded, and its digest is what an approval is about.
         """
         if session.remote is not None:
+            told = "--server, where somebody else than who asks must approve each plan"
+            refuse_options(told, no_approval=not approval)
             body = {
                 "pipeline": pipeline,
                 "stage": stage,

@@ -29,6 +29,7 @@ from ledger.errors import MalformedError
 if TYPE_CHECKING:
     from api.main import Rooms
     from api.remote.rooms import RemoteRooms
+    from ledger.note import VerifierKey
 
 __all__ = ["Given", "Session", "actor_id", "settled"]
 
@@ -103,7 +104,7 @@ class Session:
         settings = self.settings
         client = Client(settings.server or "", token=settings.token, ledger=settings.ledger)
         here = Rooms(settings, watch=self.progress, notice=self.say)
-        return self._stack.enter_context(RemoteRooms(client, here.observe))
+        return self._stack.enter_context(RemoteRooms(client, here.observe, _pinned(settings)))
 
     def beside_the_store(self) -> None:
         """Raises MalformedError where a server was named, for commands that it cannot do."""
@@ -198,6 +199,10 @@ def actor_id(text: str) -> str:
 def settled(given: Given) -> Settings:
     """The environment, overridden by what the line says."""
     settings = read_settings()
+    if given.actor is not None and _server(given, settings) is not None:
+        raise MalformedError(
+            "at a server the one who acts is whose token it is: leave it out", where="--actor"
+        )
     return replace(
         settings,
         store=given.store or settings.store,
@@ -214,6 +219,15 @@ def _server(given: Given, settings: Settings) -> str | None:
     if given.server is None and given.store is not None:
         return None
     return given.server or settings.server
+
+
+def _pinned(settings: Settings) -> VerifierKey | None:
+    """The key that a server's acknowledgements must be signed by, where one is given."""
+    if settings.vkey is None:
+        return None
+    from api.verification import vkey_of
+
+    return vkey_of(settings.vkey, where="ASOF_VKEY")
 
 
 def _login_name() -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
+from api.hints import hinting
 from api.remote.client import Client, segment
-from ledger.errors import IncompleteError
+from ledger.errors import IncompleteError, UnknownOutcomeError
 
 __all__ = ["approve", "every", "find", "plan", "run", "verify"]
 
@@ -38,7 +39,8 @@ def verify(client: Client, looked: Callable[[], None]) -> dict[str, Any]:
 
 def plan(client: Client, body: dict[str, Any]) -> dict[str, Any]:
     """Plan a rollback and request it."""
-    found: dict[str, Any] = client.post("/rollbacks", body, key=_key())
+    with hinting(UnknownOutcomeError, "asof rollback list, to see whether it is planned"):
+        found: dict[str, Any] = client.post("/rollbacks", body, key=_key())
     return found
 
 
@@ -57,13 +59,15 @@ def approve(client: Client, rollback: str, digest: str, reason: str | None) -> d
     """Approve exactly the plan of that digest."""
     body = {"plan_digest": digest, "reason": reason}
     path = f"/rollbacks/{segment(rollback)}/approvals"
-    found: dict[str, Any] = client.post(path, body, key=_key())
+    with hinting(UnknownOutcomeError, f"asof rollback status {rollback}"):
+        found: dict[str, Any] = client.post(path, body, key=_key())
     return found
 
 
 def run(client: Client, rollback: str, settled: Callable[[int], None]) -> dict[str, Any]:
     """Let the server run it, and wait for its end, or for where it waits for somebody."""
-    client.post(f"/rollbacks/{segment(rollback)}/execution", None, key=_key())
+    with hinting(UnknownOutcomeError, f"asof rollback status {rollback}"):
+        client.post(f"/rollbacks/{segment(rollback)}/execution", None, key=_key())
     while True:
         found = find(client, rollback)
         settled(sum(1 for step in found["steps"] if step["outcome"] is not None))

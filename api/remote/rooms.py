@@ -14,14 +14,17 @@ from uuid import uuid4
 
 import orjson
 
+from api.hints import hinting
 from api.remote.client import Client, segment
+from api.remote.receipts import check_appended
 from ledger.canonical import parse_base64, parse_rfc3339
-from ledger.errors import MalformedError
+from ledger.errors import MalformedError, UnknownOutcomeError
 from ledger.receipt import Receipt
 from ledger.sequencer import Appended
 
 if TYPE_CHECKING:
     from ledger.draft import Draft
+    from ledger.note import VerifierKey
 
 __all__ = ["RemoteRooms", "Told"]
 
@@ -58,11 +61,16 @@ class Told:
 class RemoteRooms:
     """One ledger of one server. A context manager."""
 
-    def __init__(self, client: Client, observe: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        observe: Callable[..., Any] | None = None,
+        vkey: VerifierKey | None = None,
+    ) -> None:
         self.remote = self
         self.client = client
         self.reader = RemoteReader(client)
-        self.writer = RemoteWriter(client)
+        self.writer = RemoteWriter(client, vkey)
         self._observe = observe
 
     def __enter__(self) -> Self:
@@ -128,7 +136,7 @@ class RemoteRooms:
             yield Told(record)
         if follow:
             after = max(newest, size - 1)
-            yield from map(Told, self.client.events("/stream", q=query, after=after))
+            yield from map(Told, self.client.events("/stream", after=after, q=query))
 
     @property
     def index(self) -> NoReturn:
@@ -177,26 +185,25 @@ class RemoteReader:
 
 
 class RemoteWriter:
-    """The way in. A key is always sent, so that a lost answer can be asked for again."""
+    """The way in. A key is always sent, so that a lost answer can be asked for again. With a `vkey`
+    no answer is believed whose receipts it has not signed.
+    """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, vkey: VerifierKey | None = None) -> None:
         self._client = client
+        self._vkey = vkey
 
     def append(self, drafts: Sequence[Draft], *, idempotency_key: str | None = None) -> Appended:
-        """Append a batch. Raises what a local writer does."""
+        """Append a batch. Raises what a local writer does, and TamperError for receipts that are
+        not of these events, or not signed by the key.
+        """
         events = [_event(draft) for draft in drafts]
         key = idempotency_key or f"cli-{uuid4().hex}"
-        told = self._client.post("/entries", {"events": events}, key=key)
-        checkpoint = told["checkpoint"].encode()
-        return Appended(
-            first_index=told["first_index"],
-            count=told["count"],
-            recorded_at=parse_rfc3339(told["recorded_at"]),
-            tree_size=told["tree_size"],
-            checkpoint=checkpoint,
-            repeated=told["repeated"],
-            receipts=[_receipt(one, checkpoint) for one in told["receipts"]],
-        )
+        with hinting(UnknownOutcomeError, f"the same command again with --idempotency-key {key}"):
+            told = self._client.post("/entries", {"events": events}, key=key, repeatable=True)
+            appended = _appended(told, self._client.server)
+        check_appended(appended, drafts, self._vkey)
+        return appended
 
 
 def _event(draft: Draft) -> dict[str, Any]:
@@ -208,6 +215,25 @@ def _event(draft: Draft) -> dict[str, Any]:
     if draft.expected_version is not None:
         told["expected_version"] = draft.expected_version
     return told
+
+
+def _appended(told: Mapping[str, Any], server: str) -> Appended:
+    """Raises UnknownOutcomeError for an answer that cannot be read: the entries may be there."""
+    try:
+        checkpoint = told["checkpoint"].encode()
+        return Appended(
+            first_index=told["first_index"],
+            count=told["count"],
+            recorded_at=parse_rfc3339(told["recorded_at"]),
+            tree_size=told["tree_size"],
+            checkpoint=checkpoint,
+            repeated=told["repeated"],
+            receipts=[_receipt(one, checkpoint) for one in told["receipts"]],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnknownOutcomeError(
+            f"{server} took the entries, and its answer cannot be read ({type(error).__name__})"
+        ) from None
 
 
 def _receipt(told: Mapping[str, Any], checkpoint: bytes) -> Receipt:
