@@ -35,10 +35,10 @@ from ledger.errors import (
 __all__ = ["Client", "segment"]
 
 ATTEMPTS: Final = 4
-PATIENCE: Final = 12
+PATIENCE: Final = 30
 SECONDS: Final = 60.0
 FIRST_PAUSE_SECONDS: Final = 0.3
-LONGEST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
 class Client:

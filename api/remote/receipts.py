@@ -49,7 +49,7 @@ def _check_one(receipt: Receipt, draft: Draft, index: int, vkey: VerifierKey | N
         entry = parse_entry(receipt.entry)
         if vkey is not None:
             check_receipt(receipt, vkey)
-    except MalformedError as error:
+    except (MalformedError, TamperError) as error:
         raise TamperError(
             f"its receipt does not hold: {error}", index=index, checkpoints=(receipt.checkpoint,)
         ) from None

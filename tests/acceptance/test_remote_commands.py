@@ -17,7 +17,11 @@ from unittest import mock
 import pytest
 
 from api.cli.app import run
-from tests.support.service import Prepared, Running, prepare, started
+from ledger.keys import load_vkey
+from ledger.note import format_vkey
+from ledger.opening import create_ledger
+from tests.support.proxy import TO_CLIENT, Proxy
+from tests.support.service import ORIGIN, Prepared, Running, prepare, started
 
 P = ["-p", "shop", "-s", "production"]
 
@@ -61,13 +65,14 @@ def local(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def remote(
-    running: Running, *arguments: str, role: str = "operator"
+    running: Running, *arguments: str, role: str = "operator", **more: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ASOF_")},
         "ASOF_SERVER": running.url,
         "ASOF_TOKEN": running.prepared.tokens.get(role, role),
         "PYTHONPATH": running.prepared.environment["PYTHONPATH"],
+        **more,
     }
     folder = running.prepared.folder / "elsewhere"
     folder.mkdir(exist_ok=True)
@@ -169,6 +174,35 @@ def test_recording_from_far_away(running: Running, tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_an_answer_that_is_lost_is_asked_for_again(running: Running) -> None:
+    """The server records, the answer is cut off on its way: one entry, and its receipt."""
+    with Proxy(int(running.url.rpartition(":")[2])) as proxy:
+        through = {"ASOF_SERVER": f"http://127.0.0.1:{proxy.port}", "ASOF_LEDGER": "acme"}
+        proxy.cut(TO_CLIENT, after=20)
+        told = remote(running, "note", "once", "--topic", "lost", "-o", "json", **through)
+        assert (told.returncode, proxy.cuts) == (0, 1), told.stderr
+        answer = json.loads(told.stdout)
+        assert answer["repeated"], "the first attempt was recorded"
+        again = remote(running, "note", "once", "--topic", "lost", **through)
+        assert again.returncode == 0, "negative control: another key is another entry"
+    found = local(running, "log", "stream:note/lost", "-o", "jsonl").stdout.splitlines()
+    assert len(found) == 2 and json.loads(found[0])["index"] == answer["first_index"]
+
+
+def test_a_pinned_key_decides_what_is_believed(running: Running, tmp_path: Path) -> None:
+    own = local(running, "keys", "public").stdout.strip()
+    told = remote(running, "note", "x", "--topic", "pin", ASOF_VKEY=own)
+    assert told.returncode == 0, told.stderr
+    create_ledger(f"sqlite:///{tmp_path}/b.db", origin=ORIGIN, keys=tmp_path / "b").close()
+    another = format_vkey(load_vkey(tmp_path / "b"))
+    told = remote(running, "note", "x", "--topic", "pin", ASOF_VKEY=another)
+    assert told.returncode == 1 and "no signature by a known key" in told.stderr
+    told = remote(running, "note", "x", "--topic", "pin", ASOF_VKEY="nonsense")
+    assert told.returncode == 2 and "ASOF_VKEY" in told.stderr
+    found = local(running, "log", "stream:note/pin", "-o", "jsonl").stdout.splitlines()
+    assert len(found) == 2, "what cannot be read is found out before anything is sent"
+
+
 def test_a_rollback_from_far_away_needs_two(running: Running) -> None:
     made = remote(running, "rollback", "plan", *P, "--to", "tag:release-1", "--slot", "model",
                   "-o", "json")  # fmt: skip
@@ -210,6 +244,33 @@ def test_following_from_far_away(running: Running) -> None:
         process.terminate()
 
 
+def test_following_goes_on_when_the_server_comes_back(tmp_path: Path) -> None:
+    made = prepare(tmp_path, roles=("auditor",))
+    with started(made) as first:
+        port = int(first.url.rpartition(":")[2])
+        following = subprocess.Popen(
+            [sys.executable, "-m", "api.cli", "log", "stream:note/live", "-f", "-o", "jsonl"],
+            env={
+                **os.environ,
+                "ASOF_SERVER": first.url,
+                "ASOF_TOKEN": made.tokens["auditor"],
+                "PYTHONPATH": made.environment["PYTHONPATH"],
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with following as process:
+            assert process.stdout is not None
+            time.sleep(1.5)
+            prepared(made, "note", "before", "--topic", "live")
+            assert json.loads(process.stdout.readline())["data"]["text"] == "before"
+            first.kill()
+            prepared(made, "note", "meanwhile", "--topic", "live")
+            with started(made, port=port):
+                assert json.loads(process.stdout.readline())["data"]["text"] == "meanwhile"
+                process.terminate()
+
+
 @pytest.mark.parametrize(
     ("arguments", "role", "code", "says"),
     [
@@ -219,6 +280,10 @@ def test_following_from_far_away(running: Running) -> None:
         (["state", *P, "--server", "http://127.0.0.1:9"], "operator", 6, "does not answer"),
         (["state", *P, "--server", "ledger.example.com"], "operator", 2, "no URL of a server"),
         (["state", *P, "--ledger", "other"], "operator", 3, "no such ledger"),
+        (["note", "x", "--actor", "user:else"], "operator", 2, "whose token it is"),
+        (["verify", "--receipt", "x"], "auditor", 2, "the server verifies its own ledger"),
+        (["verify", "--against", "x"], "auditor", 2, "the server verifies its own ledger"),
+        (["rollback", "plan", *P, "--to", "now", "--no-approval"], "operator", 2, "must approve"),
     ],
 )
 def test_what_does_not_work_says_why(
