@@ -125,6 +125,7 @@ def _register_verify(app: typer.Typer) -> None:
                 against=against,
                 receipt=receipt,
                 entry=entry,
+                policy=policy,
             )
             _verified_there(session)
         from api.verification import verify as verified

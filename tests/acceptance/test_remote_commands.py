@@ -283,6 +283,7 @@ def test_following_goes_on_when_the_server_comes_back(tmp_path: Path) -> None:
         (["note", "x", "--actor", "user:else"], "operator", 2, "whose token it is"),
         (["verify", "--receipt", "x"], "auditor", 2, "the server verifies its own ledger"),
         (["verify", "--against", "x"], "auditor", 2, "the server verifies its own ledger"),
+        (["verify", "--policy", "x"], "auditor", 2, "the server verifies its own ledger"),
         (["rollback", "plan", *P, "--to", "now", "--no-approval"], "operator", 2, "must approve"),
     ],
 )
