@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,13 @@ MAGIC: Final = b"SQLite format 3\x00"
 WAIT_SECONDS: Final = 30.0
 DIALECT: Final = "sqlite"
 
+# How many connections this process has to a file, by device and inode. Whoever closes a file of
+# its own drops all locks that the process holds on it (POSIX), also those of SQLite: then another
+# process takes itself for the last one, and removes the log under a server that is reading it. So
+# a file is looked at only while this process has no connection to it.
+_OPENING: Final = threading.Lock()
+_CONNECTIONS: Final[Counter[tuple[int, int]]] = Counter()
+
 
 class DamagedIndexError(StoreError):
     """The file is an index of ours and cannot be read. What it held is in the ledger."""
@@ -52,21 +61,33 @@ class SqliteTables:
         self._fixed = build
         self._sql: dict[str, str] | None = None
         self._build: Build | None = None
+        self._counted: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: Path | None, origin: str) -> SqliteTables:
         """Open or create; in memory without a path. Raises StoreError for a file that is not an
         index, or cannot be written.
         """
-        name = ":memory:" if path is None else str(path)
-        if path is not None:
-            _check_file(path)
-        with _translated(name):
-            return cls(_connect(name, origin), name, origin)
+        if path is None:
+            return cls(_connect(":memory:", origin), ":memory:", origin)
+        name = str(path)
+        with _OPENING:
+            if not _CONNECTIONS[_identity(path)]:
+                _check_file(path)
+            with _translated(name):
+                tables = cls(_connect(name, origin), name, origin)
+            tables._counted = _identity(path)
+            _CONNECTIONS[tables._counted] += 1
+        return tables
 
     def close(self) -> None:
-        if self._fixed is None:
-            self._connection.close()
+        if self._fixed is not None:
+            return
+        self._connection.close()
+        with _OPENING:
+            if self._counted is not None:
+                _CONNECTIONS[self._counted] -= 1
+                self._counted = None
 
     # --- transactions --------------------------------------------------------------------------
 
@@ -207,6 +228,15 @@ def _translated(name: str) -> Iterator[None]:
             raise StoreError(f"the index {name} cannot be used: {error}") from error
         text = f"the index {name} is damaged ({error}), and holds nothing of its own"
         raise DamagedIndexError(f"{text}: delete it and ask again") from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Device and inode; of no file, what no file has."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
 
 
 def _check_file(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -124,3 +126,30 @@ def test_several_may_come_to_a_new_file_at_once(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join()
             assert sizes == [6] * 6
+
+
+OPENED_AND_CLOSED = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+connection.close()
+"""
+
+
+def test_a_second_connection_keeps_the_locks_of_the_first(told: Story, path: Path) -> None:
+    """Whoever closes a file drops the locks that its process has on it: another process would take
+    itself for the last one, and remove the log that is being read here.
+    """
+    log = path.with_name(f"{path.name}-wal")
+
+    def elsewhere() -> None:
+        subprocess.run([sys.executable, "-c", OPENED_AND_CLOSED, str(path)], check=True, timeout=60)
+
+    with closing(open_index(path, told.reader)), closing(open_index(path, told.reader)) as index:
+        elsewhere()
+        assert log.exists()
+        assert model(told, index) == "model/m@2"
+        with path.open("rb"):
+            pass
+        elsewhere()
+        assert not log.exists(), "the control: a file that is closed here costs the locks"
