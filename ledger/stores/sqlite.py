@@ -46,6 +46,7 @@ from ledger.errors import (
 )
 from ledger.hashing import HASH_SIZE
 from ledger.store import Applied, Forecast, Head, KeyUse, Row, Store, Tracked, as_row, check_grows
+from ledger.stores.held import Held, hold
 from ledger.stores.migrations import Migration, load_migrations
 from ledger.stores.statements import load_statements
 from ledger.tiles import TILE_BYTES, Tile
@@ -91,6 +92,7 @@ SETTINGS: dict[str, int | str] = {
 READER_SETTINGS: dict[str, int | str] = {"trusted_schema": 0, "cell_size_check": 1, "query_only": 1}
 
 SQL = load_statements("sqlite")
+HEADER_BYTES = 100
 ENTRY_VALUES = SQL["insert_entries"].partition("VALUES ")[2]
 
 INTEGER, TEXT, BLOB = (frozenset((kind,)) for kind in (int, str, bytes))
@@ -101,10 +103,11 @@ ROW_TYPES = (INTEGER, INTEGER, TEXT, TEXT, TEXT, INTEGER, BLOB, WITHHELD, WITHHE
 class SqliteStore:
     """The contract of `ledger.store.Store` over one file. Made by `open` or `create_file`."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection | None) -> None:
+    def __init__(self, path: Path, writer: sqlite3.Connection | None, held: Held) -> None:
         self.url = f"sqlite:///{path}"
         self.recovers = False
         self._path = path
+        self._held: Held | None = held
         self._writer = writer
         self._append_lock = threading.Lock()
         self._file = _identity(path)
@@ -120,17 +123,25 @@ class SqliteStore:
 
         Raises: NotFoundError, StoreError, TamperError.
         """
-        _check_file(path)
+        held = _check_file(path)
+        try:
+            return cls._opened(path, held, write=write)
+        except BaseException:
+            held.release()
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, held: Held, *, write: bool) -> SqliteStore:
         with _translated(path):
             connection = _connect(path, "rw" if write else "ro")
             with _closed_on_failure(connection):
                 _check_schema(connection, path)
                 if write:
                     _apply_settings(connection, SETTINGS, path)
-                    return cls(path, connection)
+                    return cls(path, connection, held)
                 _apply_settings(connection, READER_SETTINGS, path)
             connection.close()
-            return cls(path, None)
+            return cls(path, None, held)
 
     @classmethod
     def create_file(cls, path: Path) -> SqliteStore:
@@ -155,13 +166,16 @@ class SqliteStore:
 
         Raises: NotFoundError, StoreError, TamperError for a schema that others have changed.
         """
-        _check_file(path)
-        with _translated(path), closing(_connect(path, "rw")) as connection:
-            steps = list(MIGRATIONS[_checked_version(connection, path) :])
-            if steps and not dry_run:
-                _apply_settings(connection, SETTINGS, path)
-                connection.executescript(_script(steps))
-        return steps
+        held = _check_file(path)
+        try:
+            with _translated(path), closing(_connect(path, "rw")) as connection:
+                steps = list(MIGRATIONS[_checked_version(connection, path) :])
+                if steps and not dry_run:
+                    _apply_settings(connection, SETTINGS, path)
+                    connection.executescript(_script(steps))
+            return steps
+        finally:
+            held.release()
 
     def head(self) -> Head | None:
         with self._reading() as connection:
@@ -306,7 +320,15 @@ class SqliteStore:
                 cut = _length_complaints(connection, self._path)
         except TamperError as exc:
             lines, cut = [str(exc)], []
-        return _header_complaints(self._path) + cut + ([] if lines == ["ok"] else lines)
+        header = _header_complaints(self._header())
+        return header + cut + ([] if lines == ["ok"] else lines)
+
+    def _header(self) -> bytes:
+        with self._pool_lock:
+            self._check_open()
+            if self._held is None:
+                raise AssertionError("a store that is open holds its file")
+            return self._held.read(HEADER_BYTES)
 
     def tend(self) -> None:
         """Copy the write-ahead log into the file once it is long; readers and writers go on.
@@ -333,6 +355,9 @@ class SqliteStore:
                     connection.close()
             self._idle.clear()
             self._writer = None
+            if self._held is not None:
+                self._held.release()
+                self._held = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -572,28 +597,35 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _check_file(path: Path) -> None:
-    """Step 1: say plainly what is wrong with a path before SQLite gets to see it."""
+def _check_file(path: Path) -> Held:
+    """Step 1: say plainly what is wrong with a path before SQLite gets to see it. It is held from
+    here on.
+    """
     try:
-        kind = path.stat().st_mode
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise StoreError(f"{path} is not a file, so it cannot be a ledger")
-        with path.open("rb") as file:
-            beginning = file.read(len(MAGIC))
+        held = hold(path)
+        try:
+            _check_beginning(held.read(len(MAGIC)), path)
+        except BaseException:
+            held.release()
+            raise
     except FileNotFoundError:
         raise NotFoundError(f"there is no ledger at {path}: `asof init` makes one") from None
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
+    return held
+
+
+def _check_beginning(beginning: bytes, path: Path) -> None:
     if not beginning:
         raise StoreError(f"{path} is empty: not a ledger, or one that was cut to nothing")
     if beginning != MAGIC:
         raise StoreError(f"{path} is not a ledger: it does not begin as a SQLite database")
 
 
-def _header_complaints(path: Path) -> list[str]:
+def _header_complaints(header: bytes) -> list[str]:
     """Fields of the header that have one value in a ledger, and that SQLite itself ignores."""
-    with path.open("rb") as file:
-        header = file.read(100)
     found = [(at, header[at : at + len(right)], right) for at, right in HEADER_FIELDS]
     return [
         f"the file's header holds {value.hex()} at byte {at}, not {right.hex()}"

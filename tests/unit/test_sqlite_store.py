@@ -375,7 +375,7 @@ def test_a_file_that_cannot_be_read_is_named(path: Path, monkeypatch: pytest.Mon
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr("ledger.stores.sqlite.hold", denied)
     with pytest.raises(StoreError, match="cannot be read: Permission denied"):
         SqliteStore.open(path)
 
