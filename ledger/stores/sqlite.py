@@ -107,7 +107,7 @@ class SqliteStore:
         self.url = f"sqlite:///{path}"
         self.recovers = False
         self._path = path
-        self._held: Held | None = held
+        self._held = held  # until this store is closed
         self._writer = writer
         self._append_lock = threading.Lock()
         self._file = _identity(path)
@@ -326,8 +326,6 @@ class SqliteStore:
     def _header(self) -> bytes:
         with self._pool_lock:
             self._check_open()
-            if self._held is None:
-                raise AssertionError("a store that is open holds its file")
             return self._held.read(HEADER_BYTES)
 
     def tend(self) -> None:
@@ -349,15 +347,15 @@ class SqliteStore:
 
     def close(self) -> None:
         with self._append_lock, self._pool_lock:
+            if self._closed:
+                return
             self._closed = True
             for connection in (*self._idle, self._writer):
                 if connection is not None:
                     connection.close()
             self._idle.clear()
             self._writer = None
-            if self._held is not None:
-                self._held.release()
-                self._held = None
+            self._held.release()
 
     def _check_open(self) -> None:
         if self._closed:
