@@ -68,7 +68,8 @@ KEYS: Final = (
         "trusted_hosts",
         "texts",
         "any",
-        "The Host names that are answered; without any, all are.",
+        "The Host names that are answered; without any, all are. /healthz, /readyz and /metrics "
+        "answer to any: probes ask at the address.",
     ),
     Key(
         "server",

@@ -2,8 +2,9 @@
 
 No sniffing, no framing, no referrer; nothing is cached unless the route says so; HSTS over TLS. A
 Host that is not trusted is refused before anything is looked at, where the configuration names
-any. Browsers of other origins get nothing (CORS is closed) unless an origin is named, and then
-never with cookies.
+any; but for what supervisors ask at the address itself (`PROBES`), which makes no link and tells
+nothing without a token. Browsers of other origins get nothing (CORS is closed) unless an origin is
+named, and then never with cookies.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _ALWAYS: Final = (
 )
 _HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
 LEAST_PACKED: Final = 2_048
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
     b"Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, "
@@ -79,7 +81,7 @@ class HeadersLayer:
                 message["headers"] = headers + more
             await send(message)
 
-        if self._hosts and not self._trusted(scope):
+        if self._hosts and scope["path"] not in PROBES and not self._trusted(scope):
             error = ProblemError("malformed", "this server does not answer for that Host")
             await _answer(error, scope)(scope, receive, completed)
         elif origin is not None and _is_preflight(scope):

@@ -134,6 +134,18 @@ def test_what_is_no_http_is_refused(running: Running, request_line: bytes) -> No
         assert client.get("/healthz").status_code == 200
 
 
+def test_probes_are_answered_at_the_address_itself(running: Running) -> None:
+    """A supervisor asks an address, which is no name that is trusted; nothing else is answered."""
+    elsewhere = {"Host": "10.1.2.3:8080"}
+    with running.client("auditor") as client:
+        assert client.get("/healthz", headers=elsewhere).status_code == 200
+        ready = client.get("/readyz", headers=elsewhere)
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+        assert client.get("/metrics", headers=elsewhere).status_code == 403
+        for path in ("/v1/whoami", "/docs", "/healthz/", "/problems"):
+            assert client.get(path, headers=elsewhere).status_code == 400, path
+
+
 def test_who_asks_too_much_is_told_when_to_come_back(running: Running) -> None:
     with running.client("operator") as client, running.client("auditor") as other:
         answers = [client.get("/v1/whoami") for _ in range(120)]
@@ -191,7 +203,7 @@ def test_a_flood_loses_nothing_that_was_acknowledged(running: Running) -> None:
 
 def test_other_hosts_and_origins_get_nothing(running: Running) -> None:
     with running.client("auditor") as client:
-        wrong = client.get("/healthz", headers={"Host": "evil.example.com"})
+        wrong = client.get("/problems", headers={"Host": "evil.example.com"})
         assert wrong.status_code == 400
         closed = client.get("/healthz", headers={"Origin": "https://evil.example.com"})
         assert "access-control-allow-origin" not in closed.headers
