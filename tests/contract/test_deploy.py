@@ -43,13 +43,24 @@ def faults_of_containerfile(text: str) -> list[str]:
             faults.append(f"{word} goes through a shell")
     if "HEALTHCHECK" not in final or 'CMD ["' not in final["HEALTHCHECK"]:
         faults.append("no health check without a shell")
-    installs = [line for line in lines if "pip install" in line]
-    if not installs or not all("--require-hashes" in x or "--no-deps" in x for x in installs):
+    commands = [command for line in lines for command in line.split("&&")]
+    installs = [command for command in commands if "pip install" in command]
+    if not installs or not all("--require-hashes" in x or "--no-index" in x for x in installs):
         faults.append("packages are installed without their hashes")
+    if not all(
+        "--no-build-isolation" in x for x in commands if re.search(r"pip wheel|install .* \.$", x)
+    ):
+        faults.append("what builds the wheel is fetched without its hash")
+    made = [command for command in commands if re.search(r"install -d -o 10001 .* /data", command)]
+    if not made:
+        faults.append("a new volume at /data would belong to root")
     if any(word == "ADD" for word, *_ in words) or ":latest" in text:
         faults.append("ADD, or a tag that moves")
-    copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.M)
-    faults += [f"{name} is not there" for name in copied if not (CHECKOUT / name).exists()]
+    sources = [line.split()[1:-1] for line in lines if re.match("COPY (?!--from)", line)]
+    allowed = (CHECKOUT / ".containerignore").read_text().splitlines()
+    for name in (name for names in sources for name in names):
+        if not (CHECKOUT / name).exists() or f"!{name}" not in allowed:
+            faults.append(f"{name} is not there, or does not get into the build")
     return faults
 
 
@@ -60,6 +71,9 @@ def test_the_container_file() -> None:
         ("USER 10001:10001", "USER root"),
         ('ENTRYPOINT ["asof"]', "ENTRYPOINT asof"),
         ("--require-hashes ", ""),
+        ("--no-build-isolation ", ""),
+        ("-o 10001 ", ""),
+        (" requirements/build.lock", " requirements/bulid.lock"),
         ("COPY ledger ledger", "COPY legder ledger"),
     ):
         assert faults_of_containerfile(text.replace(wrong, right)), "the control is not noticed"
@@ -134,6 +148,7 @@ def test_the_unit(tmp_path: Path) -> None:
     good = text.replace("/opt/asof/bin/asof", "/bin/true")
     assert _verified(analyze, tmp_path, good) == ""
     assert "Protekt" in _verified(analyze, tmp_path, good.replace("ProtectHome", "ProtektHome"))
+    assert "PGPASSFILE=%d" not in text  # libpq passes over a file that an ACL opens
     for needed in (
         "DynamicUser=yes",
         "NoNewPrivileges=yes",
@@ -185,7 +200,9 @@ def faults_of_pods(objects: list[dict[str, Any]]) -> list[str]:
         pod = one["spec"]["template"]["spec"]
         if not pod["securityContext"].get("runAsNonRoot"):
             faults.append(f"{one['kind']} may run as root")
-        for container in pod["containers"]:
+        if pod["securityContext"].get("fsGroupChangePolicy") != "OnRootMismatch":
+            faults.append(f"{one['kind']}: every start opens the signing key to the group")
+        for container in pod["containers"] + pod.get("initContainers", []):
             held = container.get("securityContext", {})
             if not held.get("readOnlyRootFilesystem") or held.get("allowPrivilegeEscalation", True):
                 faults.append(f"{container['name']} may write its root, or gain privileges")
@@ -193,6 +210,14 @@ def faults_of_pods(objects: list[dict[str, Any]]) -> list[str]:
                 faults.append(f"{container['name']} keeps capabilities")
             if "limits" not in container.get("resources", {}):
                 faults.append(f"{container['name']} has no limit")
+            if "--login" in container.get("args", []):
+                faults.append(f"{container['name']} prints the password that it makes")
+            of_secrets = {v["name"] for v in pod["volumes"] if "secret" in v}
+            mounts = {m["mountPath"]: m["name"] for m in container.get("volumeMounts", [])}
+            for variable in container.get("env", []):
+                folder = str(Path(variable.get("value", "")).parent)
+                if variable["name"] == "PGPASSFILE" and mounts.get(folder) in {None, *of_secrets}:
+                    faults.append(f"{container['name']}: libpq passes over a Secret's file")
     return faults
 
 
@@ -208,9 +233,22 @@ def test_the_chart_renders() -> None:
     assert faults_of_pods(objects) == []
     toml = next(one for one in objects if one["kind"] == "ConfigMap")["data"]["asof.toml"]
     assert "[ledgers.main]" in toml
-    loose = copy.deepcopy(objects)
-    pod = next(one for one in loose if one["kind"] == "StatefulSet")["spec"]["template"]["spec"]
-    pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
-    assert faults_of_pods(loose), "the control is not noticed"
+    script = next(one for one in objects if one["kind"] == "ConfigMap")["data"]["before.py"]
+    assert script == (CHART / "files" / "before.py").read_text()
+    for place, name, value in (
+        (("containers", 0, "securityContext"), "readOnlyRootFilesystem", False),
+        (("initContainers", 0, "securityContext"), "capabilities", {}),
+        (("containers", 0, "env", 0), "value", "/secrets/pgpass"),
+        (("containers", 0), "args", ["migrate", "--login", "x"]),
+        (("securityContext",), "fsGroupChangePolicy", "Always"),
+    ):
+        loose = copy.deepcopy(objects)
+        part = next(one for one in loose if one["kind"] == "StatefulSet")["spec"]["template"][
+            "spec"
+        ]
+        for step in place:
+            part = part[step]
+        part[name] = value
+        assert faults_of_pods(loose), f"{name}: the control is not noticed"
     with pytest.raises(AssertionError, match="replcas"):
         rendered("--set", "replcas=3")
