@@ -70,3 +70,4 @@ def rows(context: Context) -> Iterator[Measurement]:
             goal=250,
             at_most=True,
         )
+        there.verify()

@@ -26,9 +26,10 @@ from ledger.opening import Ledger
 from scripts.benches.harness import Context
 from scripts.benches.postgres_world import Server, server
 
-__all__ = ["LEDGER", "World", "world"]
+__all__ = ["LEDGER", "PRINCIPAL", "World", "world"]
 
 LEDGER = "bench"
+PRINCIPAL = "service:load"
 
 
 @dataclass(slots=True)
@@ -102,10 +103,10 @@ def _prepared(database: Server, fill: Any) -> tuple[dict[str, str], str]:
         registry = Registry(ledger.reader, load_pepper(keys, create=True))
         now = time.time_ns() // 1000
         for role in ("recorder", "auditor"):
-            given = grant_role(registry, "service:load", role, by="user:bench", now=now)
+            given = grant_role(registry, PRINCIPAL, role, by="user:bench", now=now)
             ledger.writer.append(given.drafts)
             registry.refresh()
-        made = issue_token(registry, "service:load", roles=(), days=1, by="user:bench", now=now)
+        made = issue_token(registry, PRINCIPAL, roles=(), days=1, by="user:bench", now=now)
         ledger.writer.append(made.drafts)
         if fill is not None:
             fill(ledger)
