@@ -35,15 +35,17 @@ def provider() -> Iterator[Provider]:
 
 
 @contextmanager
-def served(provider: Provider, folder: Path) -> Iterator[Running]:
-    """A server that knows the provider, and has its keys already."""
+def served(provider: Provider, folder: Path, site: str | None = None) -> Iterator[Running]:
+    """A server that knows the provider, and has its keys already; `site` where browsers reach it
+    by another address than its own.
+    """
     made = prepare(folder, roles=("admin", "auditor"))
     (folder / "secret").write_text(SECRET + "\n")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = f"""
 [server]
-url = "http://127.0.0.1:{port}"
+url = "{site or f"http://127.0.0.1:{port}"}"
 [ledgers.acme]
 store = "{made.environment["ASOF_STORE"]}"
 keys = "keys"
@@ -62,6 +64,7 @@ token_url = "{provider.url}/token"
 "ml-operators" = ["acme:operator"]
 """
     with started(made, config=config, port=port) as running:
+        running.url = f"http://127.0.0.1:{port}"
         until = time.monotonic() + 10
         while time.monotonic() < until:
             with running.client(headers={"Authorization": f"Bearer {provider.token()}"}) as client:
@@ -331,6 +334,29 @@ def refused(running: Running, provider: Provider) -> int:
 
 def _answer(token: str) -> bytes:
     return json.dumps({"id_token": token}).encode()
+
+
+def test_behind_tls_cookies_are_for_tls(provider: Provider, tmp_path: Path) -> None:
+    """A proxy ends TLS: what counts is the address in the configuration."""
+    site = "https://ledger.example.com"
+    with served(provider, tmp_path, site) as running, running.client() as browser:
+        first = browser.get("/auth/login")
+        (line,) = first.headers.get_list("set-cookie")
+        assert line.startswith("__Host-asof-login=") and "SameSite=lax" in line
+        back = provider.authorize(first.headers["location"])
+        assert back.startswith(f"{site}/auth/callback?")
+        cookie = {"Cookie": line.partition(";")[0]}
+        done = httpx2.get(back.replace(site, running.url), headers=cookie)
+        assert done.status_code == 200
+        lines = [line, *done.headers.get_list("set-cookie")]
+        assert len(lines) == 3
+        for one in lines:
+            assert one.startswith("__Host-") and "Path=/" in one and "Domain" not in one
+            assert "Secure" in one and "HttpOnly" in one
+        session = {"Cookie": lines[1].partition(";")[0]}
+        for origin, status in ((running.url, 401), (site, 204)):
+            told = {**session, "Origin": origin}
+            assert httpx2.post(f"{running.url}/auth/logout", headers=told).status_code == status
 
 
 def test_logins_are_entries(provider: Provider, tmp_path: Path) -> None:
