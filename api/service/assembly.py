@@ -15,14 +15,17 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
 from api.main import ingest_translators, keys_of, serve_ledger, webhook_of
 from api.service.access.access import Access
+from api.service.access.credentials import Credentials
 from api.service.access.guard import AccessLayer, rules_of
+from api.service.access.login import logins_of
 from api.service.access.oidc import JwtAuthenticator
+from api.service.access.provider import Provider
 from api.service.access.reads import Reads
 from api.service.access.setup import Setup
 from api.service.access.tokens import load_pepper
@@ -59,8 +62,6 @@ if TYPE_CHECKING:
     from api.service.principal import Caller
 
 __all__ = ["Service", "assembled"]
-
-AUTHORIZATION: Final = b"authorization"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +108,15 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             structlog.get_logger("asof").error("fork", origin=origin, what=what)
             metrics.alarms.inc()
 
-        oidc = None if configuration.oidc is None else JwtAuthenticator(configuration.oidc)
+        provider = None if configuration.oidc is None else Provider(configuration.oidc)
+        login, sessions = logins_of(provider)
+        authenticate = Credentials(
+            access.authenticator, None if provider is None else JwtAuthenticator(provider), sessions
+        ).authenticate
 
-        def authenticate(scope: Scope) -> Caller | None:
-            header = _header(scope)
-            found = access.authenticator.authenticate(header)
-            return found if found is not None or oidc is None else oidc.authenticate(header)
+        def refused(why: str, who: Caller | None, ledger: str | None) -> None:
+            metrics.refused.labels(why).inc()
+            reads.refused(why, who, ledger)
 
         witness = _witness(configuration, stack, alarm)
         publishing = {
@@ -127,7 +131,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
                 here.start()
             works = [access.watch(), reads.watch(), ingest.watch(), sending.watch()]
             works += [one.watch() for one in publishing.values()]
-            works += [oidc.watch()] if oidc is not None else []
+            works += [provider.watch()] if provider is not None else []
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield
@@ -138,6 +142,8 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await verifications.close()
                 await executions.close()
+                if login is not None:
+                    await login.close()
                 await reads.flush()
 
         inner = build_app(
@@ -146,6 +152,10 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             lifespan=lifespan,
             access=access,
             setup=setup,
+            login=login,
+            sessions=sessions,
+            logged_in=reads.logged_in,
+            refused=refused,
             metrics=metrics,
             body_limits=BodyLimits(
                 max_bytes=configuration.limits.body_bytes,
@@ -171,7 +181,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             witness_status=lambda: {name: one.status() for name, one in publishing.items()},
             still_allowed=lambda request: _may_still(authenticate(request.scope), request),
         )
-        app = _with_layers(inner, configuration, authenticate, metrics, ledgers, reads)
+        app = _with_layers(inner, configuration, authenticate, metrics, ledgers, refused)
         if configuration.telemetry is not None:
             tracer, ended = tracer_for(configuration.telemetry)
             stack.callback(ended)
@@ -219,14 +229,9 @@ def _with_layers(
     authenticate: Callable[[Scope], Caller | None],
     metrics: Metrics,
     ledgers: Ledgers,
-    reads: Reads,
+    refused: Callable[[str, Caller | None, str | None], None],
 ) -> ASGIApp:
     limits = configuration.limits
-
-    def refused(why: str, who: Caller | None, ledger: str | None) -> None:
-        metrics.refused.labels(why).inc()
-        reads.refused(why, who, ledger)
-
     return layered(
         inner,
         [
@@ -257,13 +262,6 @@ def _may_still(caller: Caller | None, request: Request) -> bool:
     """Whether whoever opened a stream may still read: a token ends with its next look."""
     ledger = request.path_params.get("ledger")
     return caller is not None and caller.may("entries:read", ledger=ledger)
-
-
-def _header(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == AUTHORIZATION:
-            return str(value, "latin-1")
-    return None
 
 
 def _verifier(configuration: Configuration):  # type: ignore[no-untyped-def]

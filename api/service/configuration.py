@@ -19,9 +19,10 @@ from dataclasses import replace as replaced
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from api.main import webhook_of
-from api.service.access.oidc import OidcSettings
+from api.service.access.provider import LoginSettings, OidcSettings
 from api.service.outgoing.addresses import Allowed
 from api.service.permissions import ROLES
 from api.settings import Settings, environment
@@ -117,7 +118,7 @@ KEYS: Final = (
     Key("witness", "logs", "texts", "none", "The verifier keys of the logs that it witnesses."),
     Key("oidc", "issuer", "text", "needed", "The OpenID provider, as its tokens name it."),
     Key("oidc", "audience", "text", "needed", "The audience that its tokens for this server have."),
-    Key("oidc", "jwks_url", "text", "needed", "Where its keys are; nothing else is ever asked."),
+    Key("oidc", "jwks_url", "text", "needed", "Where its keys are; they come from nowhere else."),
     Key("oidc", "role_claim", "text", "groups", "The claim whose values stand for roles."),
     Key(
         "oidc",
@@ -126,6 +127,20 @@ KEYS: Final = (
         "client_id",
         "A token whose subject is also this claim is a service's, and no person's.",
     ),
+    Key(
+        "oidc",
+        "client_id",
+        "text",
+        "none",
+        "Lets people log in with a browser, as this client of the provider; its redirect URI is "
+        "the server's url with /auth/callback.",
+    ),
+    Key("oidc", "client_secret_env", "text", "none", "The variable that holds its secret."),
+    Key("oidc", "client_secret_file", "path", "none", "The file that holds it."),
+    Key("oidc", "authorization_url", "text", "needed for client_id", "Where browsers are sent."),
+    Key("oidc", "token_url", "text", "needed for client_id", "Where their codes are redeemed."),
+    Key("oidc", "scope", "text", "openid", "What is asked for; openid is part of it."),
+    Key("oidc", "session_hours", "number", "8", "How long somebody stays logged in.", 1, 24),
     Key(
         "oidc.roles",
         "VALUE",
@@ -190,6 +205,16 @@ KEYS: Final = (
         "none",
         "The folders that rollbacks run by this server may change; without any it runs none.",
     ),
+)
+
+LOGIN_KEYS: Final = (
+    "client_id",
+    "client_secret_env",
+    "client_secret_file",
+    "authorization_url",
+    "token_url",
+    "scope",
+    "session_hours",
 )
 
 
@@ -289,7 +314,7 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
         sources={name: _source(reading, name, one) for name, one in tables.items()},
         witness=_witness(reading, given["witness"]) if "witness" in given else None,
         outgoing=_allowed(reading, given.get("outgoing", {})),
-        oidc=_oidc(reading, given["oidc"], told) if "oidc" in given else None,
+        oidc=_oidc(reading, given["oidc"], told, server.get("url")) if "oidc" in given else None,
         **server,
     )
     _check_together(path, found)
@@ -392,7 +417,9 @@ def _allowed(reading: _Reading, given: Any) -> Allowed:
     return Allowed(public=hosts.get("hosts", ()), private=hosts.get("private_hosts", ()))
 
 
-def _oidc(reading: _Reading, given: Any, ledgers: Mapping[str, Any]) -> OidcSettings:
+def _oidc(
+    reading: _Reading, given: Any, ledgers: Mapping[str, Any], site: str | None
+) -> OidcSettings:
     roles = given.pop("roles", {}) if isinstance(given, dict) else {}
     told = reading.table("oidc", given, "oidc")
     for name in ("issuer", "audience", "jwks_url"):
@@ -400,9 +427,45 @@ def _oidc(reading: _Reading, given: Any, ledgers: Mapping[str, Any]) -> OidcSett
             raise MalformedError(f"[oidc]: {name} is missing")
     if not isinstance(roles, dict):
         raise MalformedError("[oidc.roles] must be a table")
+    login = {name: told.pop(name) for name in LOGIN_KEYS if name in told}
     return OidcSettings(
-        **told, roles={value: _grants(value, held, ledgers) for value, held in roles.items()}
+        **told,
+        roles={value: _grants(value, held, ledgers) for value, held in roles.items()},
+        login=_login(login, site) if login else None,
     )
+
+
+def _login(told: dict[str, Any], site: str | None) -> LoginSettings:
+    for name in ("client_id", "authorization_url", "token_url"):
+        if name not in told:
+            raise MalformedError(f"[oidc]: {name} is missing: logging in needs it")
+    if site is None:
+        raise MalformedError("[server]: url is missing: logging in needs it, to be sent back to")
+    for where, url in (
+        ("[server] url", site),
+        ("[oidc] authorization_url", told["authorization_url"]),
+        ("[oidc] token_url", told["token_url"]),
+    ):
+        _check_private(where, url)
+    if "openid" not in told.get("scope", "openid").split():
+        raise MalformedError("[oidc] scope: openid must be part of it")
+    if urlsplit(site).path not in ("", "/"):
+        raise MalformedError("[server] url: must have no path where people log in")
+    secret = None
+    if "client_secret_env" in told:
+        variable = told.pop("client_secret_env")
+        secret = _secret_of_environment(variable, "[oidc] client_secret_env")
+    if "client_secret_file" in told:
+        secret = _secret_of_file(told.pop("client_secret_file"), "[oidc] client_secret_file")
+    return LoginSettings(site=site, client_secret=secret, **told)
+
+
+def _check_private(where: str, url: str) -> None:
+    """Codes, secrets and cookies go there: over TLS, or not over a network at all."""
+    parts = urlsplit(url)
+    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not parts.hostname or (parts.scheme != "https" and not here):
+        raise MalformedError(f"{where}: must begin with https:// where people log in")
 
 
 def _grants(value: str, held: Any, ledgers: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -5,71 +5,22 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 
+from tests.support.provider import AUDIENCE, Provider
 from tests.support.service import Running, prepare, started
-
-AUDIENCE = "asof"
-
-
-class Provider:
-    """Serves its public keys; signs whatever it is asked to."""
-
-    def __init__(self) -> None:
-        self.keys = [
-            RSAKey.generate_key(2048, {"kid": "one"}),
-            ECKey.generate_key("P-256", {"kid": "two"}),
-        ]
-        self.asked = 0
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                provider.asked += 1
-                body = json.dumps(KeySet(provider.keys).as_dict(private=False)).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nobody reads it."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def token(self, *, key: Any = None, algorithm: str = "RS256", **claims: Any) -> str:
-        now = int(time.time())
-        told = {
-            "iss": self.url,
-            "aud": AUDIENCE,
-            "sub": "person-1",
-            "iat": now,
-            "exp": now + 300,
-            "groups": ["ml-auditors"],
-            "email": "ada@example.com",
-        } | claims
-        told = {name: value for name, value in told.items() if value is not None}
-        key = key or self.keys[0]
-        header = {"alg": algorithm, "kid": key.kid}
-        return jwt.encode(header, told, key, algorithms=[algorithm])
 
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
     made = Provider()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +91,7 @@ def test_whatever_does_not_hold_is_nobody(running: Running, provider: Provider) 
         "not yet": provider.token(nbf=now + 600),
         "from the future": provider.token(iat=now + 600, exp=now + 900),
         "old": provider.token(iat=now - 90_000, exp=now + 300),
+        "no end at all": provider.token(exp=float("nan")),
         "no subject": provider.token(sub=None),
         "no role": provider.token(groups=["others"]),
         "roles of a wrong kind": provider.token(groups={"ml-auditors": True}),

@@ -190,6 +190,21 @@ def test_what_an_entry_does_not_say_well_gives_nobody_anything(
             b'{"principal":"user:x","token":"%s","token_digest":"d",'
             b'"expires_at":"2999-01-01T00:00:00Z"}' % made.id.encode(),
         ),
+        *(
+            ("access.granted/1", b'{"principal":"user:x","token":"T",%s}' % rest)
+            for rest in (
+                b'"token_digest":"d","expires_at":"tomorrow"',
+                b'"token_digest":"d","expires_at":"2999-01-01T00:00:00Z","roles":7',
+                b'"token_digest":"\xc3\xa4","expires_at":"2999-01-01T00:00:00Z"',
+                b'"token_digest":7,"expires_at":"2999-01-01T00:00:00Z"',
+            )
+        ),
+        ("access.granted/1", b'{"principal":"user:x","role":["admin"]}'),
+        (
+            "access.granted/1",
+            b'{"principal":"user:x","token":"R","token_digest":"d","roles":["god",["admin"],7],'
+            b'"expires_at":"2999-01-01T00:00:00Z"}',
+        ),
         ("access.revoked/1", b'{"principal":"user:x","token":"T"}'),
         ("access.revoked/1", b'{"principal":"user:x"}'),
         ("note.added/1", b'{"principal":"user:x","role":"admin"}'),
@@ -204,6 +219,8 @@ def test_what_an_entry_does_not_say_well_gives_nobody_anything(
     assert registry.refresh() and not registry.refresh()
     assert set(registry.principals()) == {"service:t"}
     assert registry.token(made.id) == before and registry.token("T") is None
+    empty = registry.token("R")
+    assert empty is not None and not empty.roles
 
 
 # ------------------------------------------------------------------------------- who is let in

@@ -48,6 +48,17 @@ secret_file = "secret"
 """
 
 
+_LEDGER = "[ledgers.a]\nstore='sqlite:///x'\n"
+_OIDC = "[oidc]\nissuer='i'\naudience='a'\njwks_url='https://i/k'\n"
+_LOGIN = f"[server]\nurl='https://ledger.example.com'\n{_LEDGER}{_OIDC}"
+_CLIENT = "client_id='c'\nauthorization_url='https://i/a'"
+
+
+def _login_at(url: str | None) -> str:
+    server = "" if url is None else f"[server]\nurl='{url}'\n"
+    return f"{server}{_LEDGER}{_OIDC}{_CLIENT}\ntoken_url='http://localhost:1/t'"
+
+
 def read(folder: Path, text: str) -> Configuration:
     path = folder / "asof.toml"
     path.write_text(text)
@@ -79,6 +90,21 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-secret" not in repr(found), "no secret is shown"
 
 
+def test_people_log_in_where_the_file_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "first-secret")
+    text = _login_at("https://ledger.example.com") + "\nclient_secret_env='A_SECRET'"
+    found = read(tmp_path, text)
+    assert found.oidc is not None and found.oidc.login is not None
+    login = found.oidc.login
+    assert (login.site, login.client_id) == ("https://ledger.example.com", "c")
+    assert (login.client_secret, login.scope, login.session_hours) == ("first-secret", "openid", 8)
+    assert "first-secret" not in repr(found), "no secret is shown"
+    without = read(tmp_path, _LEDGER + _OIDC)
+    assert without.oidc is not None and without.oidc.login is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -102,6 +128,24 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("[ledgers.a]\nstore='sqlite:///x'\n[witness]\nlogs=[]", "name is missing"),
         ("[ledgers.a]\nstore='sqlite:///x'\n[witness]\nname='w'\nlogs=['x']", "verifier key"),
         ("[ledgers.a]\nstore='sqlite:///x'\n[oidc]\nissuer='x'", "audience is missing"),
+        *(
+            (f"{_LOGIN}{more}", says)
+            for more, says in (
+                ("client_id='c'", "authorization_url is missing"),
+                ("client_id='c'\nauthorization_url='https://i/a'", "token_url is missing"),
+                ("scope='openid'", "client_id is missing"),
+                (
+                    f"{_CLIENT}\ntoken_url='http://i.example.com/t'",
+                    "token_url: must begin with https",
+                ),
+                (f"{_CLIENT}\ntoken_url='https://i/t'\nscope='email'", "openid must be part"),
+                (f"{_CLIENT}\ntoken_url='https://i/t'\nclient_secret_env='NOT_SET'", "is not set"),
+                (f"{_CLIENT}\ntoken_url='https://i/t'\nsession_hours=25", "from 1 to 24"),
+            )
+        ),
+        (_login_at(None), r"\[server\]: url is missing"),
+        (_login_at("http://ledger.example.com"), "url: must begin with https"),
+        (_login_at("https://ledger.example.com/asof"), "must have no path"),
         ("= 7", "is no TOML"),
     ],
 )

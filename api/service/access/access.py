@@ -69,7 +69,8 @@ class Access:
 
     async def watch(self) -> None:
         """See what other processes change, until cancelled. A store that does not answer is asked
-        again: what was known holds meanwhile, and expiry does not depend on it.
+        again: what was known holds meanwhile, and expiry does not depend on it. Nothing ends the
+        looking: without it a token that another process revoked would live on here.
         """
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -78,6 +79,8 @@ class Access:
                     await self._refreshed(registry)
                 except AsofError as error:
                     structlog.get_logger("asof").warning("access", ledger=name, problem=str(error))
+                except Exception:
+                    structlog.get_logger("asof").exception("access", ledger=name)
 
     async def _refreshed(self, registry: Registry) -> None:
         if await asyncio.to_thread(registry.refresh):

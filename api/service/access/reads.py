@@ -46,6 +46,11 @@ class Reads:
         self._ledgers = ledgers
         self._counts: Counter[_Kind] = Counter()
 
+    def logged_in(self, caller: Caller) -> None:
+        """Somebody began a session: told in each ledger in which they have a role."""
+        for ledger in caller.permissions:
+            self._add(_Kind(ledger, caller.id, "login", "allowed"), 1)
+
     async def note(self, request: Request, action: str, count: int) -> None:
         """Somebody was shown what `count` entries say."""
         caller: Caller = request.scope["state"]["caller"]

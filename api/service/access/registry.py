@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from api.service.permissions import ROLES
 from ledger.canonical import parse_rfc3339
+from ledger.errors import MalformedError
 
 if TYPE_CHECKING:
     from ledger.reader import Reader
@@ -115,7 +116,7 @@ def _apply(record: Record, roles: dict[str, frozenset[str]], tokens: dict[str, T
     if record.type.startswith("access.granted/"):
         if isinstance(token_id, str):
             _add_token(record, principal, token_id, tokens)
-        elif data.get("role") in ROLES:
+        elif isinstance(data.get("role"), str) and data["role"] in ROLES:
             roles[principal] = roles.get(principal, frozenset()) | {data["role"]}
     elif record.type.startswith("access.revoked/"):
         if isinstance(token_id, str):
@@ -131,15 +132,21 @@ def _apply(record: Record, roles: dict[str, frozenset[str]], tokens: dict[str, T
 def _add_token(record: Record, principal: str, token_id: str, tokens: dict[str, Token]) -> None:
     """An id is used once: a second grant of it, by whatever mistake, changes nothing."""
     data = record.data or {}
-    digest, until = data.get("token_digest"), data.get("expires_at")
-    if token_id in tokens or not isinstance(digest, str) or not isinstance(until, str):
+    digest, until, roles = data.get("token_digest"), data.get("expires_at"), data.get("roles", [])
+    if token_id in tokens or not isinstance(until, str) or not isinstance(roles, list):
+        return
+    if not isinstance(digest, str) or not digest.isascii():
+        return
+    try:
+        expires_at = parse_rfc3339(until)
+    except MalformedError:
         return
     tokens[token_id] = Token(
         id=token_id,
         principal=principal,
         digest=digest,
-        roles=frozenset(role for role in data.get("roles", ()) if role in ROLES),
-        expires_at=parse_rfc3339(until),
+        roles=frozenset(role for role in roles if isinstance(role, str) and role in ROLES),
+        expires_at=expires_at,
         created_at=record.recorded_at,
         created_by=record.actor,
     )

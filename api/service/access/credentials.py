@@ -1,0 +1,52 @@
+"""What a request can come with: a token of ours, a JWT of the provider, or a browser's session.
+
+A request that has an `Authorization` is decided by it alone: where it does not hold, a cookie
+beside it does not stand in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from api.service.access.authenticating import TokenAuthenticator
+    from api.service.access.oidc import JwtAuthenticator
+    from api.service.access.sessions import Sessions
+    from api.service.principal import Caller
+
+__all__ = ["Credentials"]
+
+AUTHORIZATION: Final = b"authorization"
+
+
+class Credentials:
+    """Called for each request, in the event loop."""
+
+    def __init__(
+        self,
+        tokens: TokenAuthenticator,
+        jwts: JwtAuthenticator | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        self._tokens = tokens
+        self._jwts = jwts
+        self._sessions = sessions
+
+    def authenticate(self, scope: Scope) -> Caller | None:
+        """The caller of a request, or None where it has no valid credential."""
+        header = _authorization(scope)
+        if header is None:
+            return None if self._sessions is None else self._sessions.authenticate(scope)
+        found = self._tokens.authenticate(header)
+        if found is not None or self._jwts is None:
+            return found
+        return self._jwts.authenticate(header)
+
+
+def _authorization(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == AUTHORIZATION:
+            return str(value, "latin-1")
+    return None
