@@ -104,7 +104,8 @@ def test_entries_are_delivered_signed_and_in_order(running: Running, receiver: R
     verifier = Webhook(hook["secret"])
     told = [verifier.verify(body, headers) for headers, body in got]
     assert [one["data"]["index"] for one in told] == indexes
-    assert got[0][0]["host"] == "localhost" and b"secret" not in b"".join(body for _, body in got)
+    assert got[0][0]["host"] == f"localhost:{receiver.port}"
+    assert b"secret" not in b"".join(body for _, body in got)
     headers, body = got[0]
     with pytest.raises(WebhookVerificationError):
         verifier.verify(body.replace(b"note", b"nope"), headers)

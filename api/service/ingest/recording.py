@@ -35,6 +35,10 @@ class Recordable(Protocol):
     def key(self) -> str: ...
     @property
     def events(self) -> Any: ...
+    @property
+    def of_sender(self) -> bool: ...
+    @property
+    def otherwise(self) -> Any: ...
 
 
 Translate = Callable[[Mapping[str, str], bytes], list[Any]]
@@ -60,16 +64,22 @@ class Ingest:
         actor: str,
         headers: Mapping[str, str],
         body: bytes,
+        happened: bool = False,
     ) -> bool:
         """Check that it can be translated, and keep it; durable when it returns. False where it was
         delivered before.
 
         Raises MalformedError with the place, RefusedError for events of the service's own,
-        StoreError where the spool does not take it.
+        StoreError where the spool does not take it. With `happened` what cannot be translated is
+        kept as dead instead: the sender tells a fact, and will not tell it again.
         """
-        now = now_micros()
-        for recording in self._translators[system](headers, body):
-            list(_drafts(recording, actor, now))
+        dead = None
+        try:
+            self._check(system, actor, headers, body)
+        except (MalformedError, RefusedError) as error:
+            if not happened:
+                raise
+            dead = str(error)
         new = await asyncio.to_thread(
             self.spool.take,
             here.name,
@@ -78,9 +88,17 @@ class Ingest:
             actor=actor,
             headers=headers,
             body=body,
+            dead=dead,
         )
         self._wanted.set()
         return new
+
+    def _check(self, system: str, actor: str, headers: Mapping[str, str], body: bytes) -> None:
+        now = now_micros()
+        for recording in self._translators[system](headers, body):
+            for one in (recording, recording.otherwise):
+                if one is not None:
+                    list(_drafts(one, actor, now))
 
     async def watch(self) -> None:
         """Record what waits, until cancelled."""
@@ -112,7 +130,7 @@ class Ingest:
         here = self._ledgers.get(one.ledger)
         try:
             if here is None:
-                raise RefusedError(f"the ledger {one.ledger} is not served any more")
+                raise ProblemError("unavailable", f"the ledger {one.ledger} is not served now")
             for recording in self._translators[one.system](one.headers, one.body):
                 await _append(here, recording, one.actor)
         except (MalformedError, RefusedError) as error:
@@ -122,16 +140,25 @@ class Ingest:
             pause = min(MOST_PAUSE, 0.5 * 2 ** min(one.attempts, 12))
             await asyncio.to_thread(self.spool.later, one.id, pause, str(error))
             _tell("later", one, error)
+        except Exception as error:  # a mistake of ours: it must not keep the others from their turn
+            structlog.get_logger("asof").exception("ingest")
+            await asyncio.to_thread(self.spool.later, one.id, MOST_PAUSE, type(error).__name__)
+            _tell("later", one, error)
         else:
             await asyncio.to_thread(self.spool.done, one.id)
 
 
 async def _append(here: Served, recording: Recordable, actor: str) -> None:
+    """Record it once. Where its key stands for other events, the first that arrived stand, and what
+    the recording has for that case is recorded beside them.
+    """
     drafts = list(_drafts(recording, actor, now_micros()))
+    scope = f"{actor}/" if recording.of_sender else ""
     try:
-        await here.append(drafts, key=f"ingest/{recording.key}")
+        await here.append(drafts, key=f"ingest/{scope}{recording.key}")
     except KeyReusedError:
-        pass  # recorded before, from an earlier delivery: the first that arrived stands
+        if recording.otherwise is not None:
+            await _append(here, recording.otherwise, actor)
 
 
 def _drafts(recording: Recordable, actor: str, now: int) -> Iterator[Draft]:
