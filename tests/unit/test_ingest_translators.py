@@ -70,7 +70,7 @@ def test_a_system_proves_itself_with_one_of_its_secrets(system: str) -> None:
             hook.verify(wrong, BODY, ("new!", "old!"), NOW)
     for name, value in headers.items():
         for other in ("v1,\xe9\xff", "\xe9", value[:-2], value + "A", value.swapcase()):
-            if name.endswith(("-id", "-delivery")):
+            if other == value:  # digits have no other case
                 continue
             with pytest.raises(RefusedError):
                 hook.verify(headers | {name: other}, BODY, ("new!", "old!"), NOW)
