@@ -80,7 +80,10 @@ class Sending:
             for task in busy.values():
                 task.cancel()
             await asyncio.gather(*busy.values(), return_exceptions=True)
-            self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """End the threads that ask for names."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def send(
         self, http: httpx2.AsyncClient, one: Subscription, record: Record
