@@ -413,9 +413,7 @@ def test_a_commit_of_lakefs_by_its_bearer_token(running: Running) -> None:
     }
     with running.client() as client:
         for given in ("Bearer guess", "Bearer", "Basic lake-token", "lake-token"):
-            refused = client.post(
-                f"{L}/ingest/lake", json=event, headers={"Authorization": given}
-            )
+            refused = client.post(f"{L}/ingest/lake", json=event, headers={"Authorization": given})
             assert refused.status_code == 401, given
         headers = {"Authorization": "Bearer lake-token"}
         done = client.post(f"{L}/ingest/lake", json=event, headers=headers)

@@ -1,5 +1,8 @@
-"""From the spool into the ledger: each delivery is translated and recorded, in order, again and
-again until the ledger has it or it is clear that it never can.
+"""From the spool into the ledger: each delivery is translated and recorded, again and again until
+the ledger has it or it is clear that it never can.
+
+What waits is offered to the ledger in its order, many recordings at a time, so that one commit
+takes in many. One that fails does not hold up the others; its keys make the next try the same.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ __all__ = ["Ingest", "Translate"]
 
 LOOK_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 100
+MOST_IN_FLIGHT: Final = 64
 MOST_PAUSE: Final = 300.0
 
 
@@ -54,6 +58,7 @@ class Ingest:
         self._ledgers = ledgers
         self._translators = translators
         self._wanted = asyncio.Event()
+        self._in_flight = asyncio.Semaphore(MOST_IN_FLIGHT)
 
     async def take(
         self,
@@ -114,8 +119,7 @@ class Ingest:
     async def drain(self) -> int:
         """Record what waits now; how many deliveries were dealt with."""
         waiting = await asyncio.to_thread(self.spool.waiting, limit=MOST_AT_ONCE)
-        for one in waiting:
-            await self._record(one)
+        await asyncio.gather(*(self._record(one) for one in waiting))
         return len(waiting)
 
     async def _rest(self) -> None:
@@ -131,8 +135,9 @@ class Ingest:
         try:
             if here is None:
                 raise ProblemError("unavailable", f"the ledger {one.ledger} is not served now")
-            for recording in self._translators[one.system](one.headers, one.body):
-                await _append(here, recording, one.actor)
+            await self._append_all(
+                here, self._translators[one.system](one.headers, one.body), one.actor
+            )
         except (MalformedError, RefusedError) as error:
             await asyncio.to_thread(self.spool.dead, one.id, str(error))
             _tell("dead", one, error)
@@ -146,6 +151,18 @@ class Ingest:
             _tell("later", one, error)
         else:
             await asyncio.to_thread(self.spool.done, one.id)
+
+    async def _append_all(self, here: Served, recordings: list[Any], actor: str) -> None:
+        """Record them; raises the first thing that went wrong, once nothing is under way."""
+
+        async def append(recording: Recordable) -> None:
+            async with self._in_flight:  # first come, first served: the order stays
+                await _append(here, recording, actor)
+
+        tasks = [asyncio.create_task(append(one)) for one in recordings]
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
 
 async def _append(here: Served, recording: Recordable, actor: str) -> None:

@@ -20,6 +20,7 @@ what can never be recorded must not keep others out.
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 import threading
 import time
@@ -154,7 +155,7 @@ class Spool:
             self._connection.execute(
                 "UPDATE delivery SET attempts = attempts + 1, not_before = ?, reason = ?"
                 " WHERE id = ?",
-                (int(time.time() + seconds), why, delivery),
+                (math.ceil(time.time() + seconds), why, delivery),
             )
 
     def listed(self, ledger: str, *, state: str, after: int, limit: int) -> list[dict[str, Any]]:
