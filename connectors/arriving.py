@@ -7,15 +7,25 @@ used before, for whatever body, is there already.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ledger.canonical import format_time, parse_rfc3339
+from ledger.canonical import format_json, format_time, parse_rfc3339
 from ledger.errors import MalformedError
 
-__all__ = ["Envelope", "Recording", "instant", "name_text", "version_text"]
+__all__ = [
+    "Envelope",
+    "Recording",
+    "instant",
+    "mark_of",
+    "member",
+    "name_text",
+    "version_text",
+    "whole_or_digest",
+]
 
 Envelope = dict[str, Any]
 """An event as `asof record` takes it: type, stream, data."""
@@ -23,19 +33,32 @@ Envelope = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """Events that belong together, and the key under which they are recorded once."""
+    """Events that belong together, and the key under which they are recorded once.
+
+    With `of_sender` the key is one that the sender counts by: two senders who count alike do not
+    meet in it. `otherwise` is recorded where the key stands for other events already, so that what
+    arrives late or twice with something new in it is kept all the same.
+    """
 
     key: str
     events: Sequence[Envelope]
+    of_sender: bool = False
+    otherwise: Recording | None = None
 
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 MOST_NAME: Final = 400
+MOST_KEPT: Final = 512 << 10
 
 
 def name_text(text: object, default: str = "unnamed") -> str:
-    """A name that a stream may hold: bounded, without control characters and spaces at its ends."""
-    told = _CONTROL.sub(" ", text).strip()[:MOST_NAME].strip() if isinstance(text, str) else ""
+    """A name that a stream may hold: at most 400 bytes, without control characters and spaces at
+    its ends. A longer one ends in its mark, so that two with one beginning stay two.
+    """
+    told = _CONTROL.sub(" ", text).strip() if isinstance(text, str) else ""
+    data = told.encode("utf-8", "replace")
+    if len(data) > MOST_NAME:
+        told = f"{data[: MOST_NAME - 50].decode('utf-8', 'ignore').strip()}~{mark_of(told)}"
     return told or default
 
 
@@ -62,3 +85,21 @@ def member(value: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]
     if not isinstance(found, Mapping):
         raise MalformedError("must be an object", where=f"{where}/{name}")
     return found
+
+
+def mark_of(*parts: object) -> str:
+    """A short text that stands for these parts, whatever their length: for keys, which are bounded.
+    A key that is cut off instead would let two deliveries pass for one.
+    """
+    return hashlib.sha256(format_json([str(part) for part in parts])).hexdigest()[:40]
+
+
+def whole_or_digest(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a system said, whole; its digest and size where it is too large for an entry (512 KiB of
+    canonical JSON): what it means is recorded all the same.
+    """
+    data = format_json(dict(told))
+    if len(data) <= MOST_KEPT:
+        return dict(told)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return {"left_out": "larger than an entry holds", "digest": digest, "bytes": len(data)}

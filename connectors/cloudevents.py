@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from connectors.arriving import Envelope, Recording, instant, name_text
+from connectors.arriving import Envelope, Recording, instant, name_text, whole_or_digest
 from ledger.errors import MalformedError
 
 __all__ = ["of_headers", "translate"]
@@ -68,11 +68,11 @@ def _observed(event: Mapping[str, Any]) -> Envelope:
     target = name_text(event["source"])
     return {
         "type": "observation.recorded/1",
-        "stream": f"observed/{SYSTEM}/{target}"[:500],
+        "stream": f"observed/{SYSTEM}/{target}",
         "data": {
             "system": SYSTEM,
             "target": target,
-            "observed": [{"details": dict(event)}],
+            "observed": [{"details": whole_or_digest(event)}],
             "differs_from_declared": False,
             "source": {"system": SYSTEM, "ref": name_text(event["id"])},
         },

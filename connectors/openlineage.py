@@ -7,14 +7,14 @@
     …)]
 
 * The job is a pipeline, its namespace the stage; a dataset is `dataset/<namespace>/<name>`.
-* START and RUNNING begin a run, once; COMPLETE, FAIL and ABORT end it, and begin it too
-(`inferred`)
-  where no beginning has arrived. Whatever comes twice, or out of order, finds its key used.
+* START and RUNNING begin a run, once; COMPLETE, FAIL and ABORT end it, and begin it too where no
+  beginning has arrived (`inferred`). What comes again with something new in it, or out of order,
+  finds its key used and is kept as an observation.
 * A dataset's version is its version facet's; without one an output is the version of its run, and
-an
-  input is `unversioned`. OpenLineage carries no digest of content, so ours is that of the identity,
-  and the metadata says so.
-* The original event lies in `source.details` of the entry that was made of it: no facet is lost.
+  an input is `unversioned`. OpenLineage carries no digest of content, so ours is that of the
+  identity, and the metadata says so. A dataset event without a version is an observation.
+* The original event lies in `source.details` of the entry that was made of it, or is observed: no
+  facet is lost. Of one that is too large for an entry the digest is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from connectors.arriving import Envelope, Recording, instant, member, name_text, version_text
+from connectors.arriving import (
+    Envelope,
+    Recording,
+    instant,
+    member,
+    name_text,
+    version_text,
+    whole_or_digest,
+)
 from ledger.canonical import format_json
 from ledger.errors import MalformedError
 
@@ -43,9 +51,11 @@ def translate(event: Mapping[str, Any]) -> list[Recording]:
         return list(_run(event, at))
     if "dataset" in event:
         dataset = member(event, "dataset", "")
+        if _version_of(dataset) is None:
+            return [_observed(event, _name_of(dataset), at)]
         return [_dataset(dataset, "/dataset", None, at, event)]
     if "job" in event:
-        return [_observed(event, at)]
+        return [_observed(event, _job_of(event), at)]
     raise MalformedError("an event has a run, a dataset or a job")
 
 
@@ -63,7 +73,7 @@ def _run(event: Mapping[str, Any], at: str) -> Iterator[Recording]:
         if _version_of(dataset):
             yield _dataset(dataset, f"/inputs/{place}", None, at, None)
     if kind in OTHERS:
-        yield _observed(event, at)
+        yield _observed(event, _job_of(event), at)
         return
     yield _started(event, run_id, inputs, at, inferred=kind in ENDS)
     if kind not in ENDS:
@@ -85,6 +95,7 @@ def _run(event: Mapping[str, Any], at: str) -> Iterator[Recording]:
     yield Recording(
         key=f"{SYSTEM}/{run_id}/finished",
         events=[{"type": "run.finished/1", "stream": f"run/{run_id}", "data": data}],
+        otherwise=_observed(event, _job_of(event), at),
     )
 
 
@@ -113,6 +124,7 @@ def _started(
     return Recording(
         key=f"{SYSTEM}/{run_id}/started",
         events=[{"type": "run.started/1", "stream": f"run/{run_id}", "data": data}],
+        otherwise=None if inferred else _observed(event, _job_of(event), at),
     )
 
 
@@ -136,7 +148,10 @@ def _dataset(
         "digest": f"sha256:{hashlib.sha256(identity).hexdigest()}",
         "restorable": "verify_only",
         "restorable_because": "OpenLineage says which version it is, and not what it holds",
-        "metadata": {"digest_of": "namespace, name and version", "facets": _facets(dataset)},
+        "metadata": {
+            "digest_of": "namespace, name and version",
+            "facets": whole_or_digest(_facets(dataset)),
+        },
         "source": _source(event, name) if event else {"system": SYSTEM, "ref": run_id or name},
         "effective_at": at,
     }
@@ -145,20 +160,19 @@ def _dataset(
     return Recording(
         key=f"{SYSTEM}/dataset/{_short(identity)}",
         events=[{"type": "asset.version.recorded/1", "data": data}],
+        otherwise=_observed(event, name, at) if event else None,
     )
 
 
-def _observed(event: Mapping[str, Any], at: str) -> Recording:
+def _observed(event: Mapping[str, Any], target: str, at: str) -> Recording:
     """An event that changes nothing of ours: kept as it is."""
-    job = member(event, "job", "")
-    target = f"{name_text(job.get('namespace'), 'default')}/{name_text(job.get('name'))}"
     told: Envelope = {
         "type": "observation.recorded/1",
-        "stream": f"observed/{SYSTEM}/{target}"[:500],
+        "stream": f"observed/{SYSTEM}/{target}",
         "data": {
             "system": SYSTEM,
-            "target": target[:400],
-            "observed": [{"details": dict(event)}],
+            "target": target,
+            "observed": [{"details": whole_or_digest(event)}],
             "differs_from_declared": False,
             "effective_at": at,
         },
@@ -167,7 +181,12 @@ def _observed(event: Mapping[str, Any], at: str) -> Recording:
 
 
 def _source(event: Mapping[str, Any], ref: str) -> dict[str, Any]:
-    return {"system": SYSTEM, "ref": ref, "details": {"event": dict(event)}}
+    return {"system": SYSTEM, "ref": ref, "details": {"event": whole_or_digest(event)}}
+
+
+def _job_of(event: Mapping[str, Any]) -> str:
+    job = member(event, "job", "")
+    return name_text(f"{name_text(job.get('namespace'), 'default')}/{name_text(job.get('name'))}")
 
 
 def _run_id(event: Mapping[str, Any]) -> str:
@@ -189,7 +208,7 @@ def _datasets(event: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 def _name_of(dataset: Mapping[str, Any]) -> str:
     namespace = version_text(dataset.get("namespace"), "default").rstrip("/")
-    return f"{namespace}/{version_text(dataset.get('name'))}"[:400]
+    return name_text(f"{namespace}/{version_text(dataset.get('name'))}")
 
 
 def _version_of(dataset: Mapping[str, Any]) -> str | None:

@@ -94,6 +94,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         subscriptions = Subscriptions(configuration.data / "webhooks.db")
         stack.callback(subscriptions.close)
         sending = Sending(subscriptions, ledgers, configuration.outgoing)
+        stack.callback(sending.close)
         ingest = Ingest(spool, ledgers, ingest_translators())
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()

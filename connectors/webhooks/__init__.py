@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from connectors.webhooks.hook import Delivery, Hook
+from connectors.webhooks.lakefs import LAKEFS
 from connectors.webhooks.repositories import GITEA, GITHUB, GITLAB
 from connectors.webhooks.signed import MLFLOW, STANDARD, TERRAFORM, WANDB
 
@@ -28,6 +29,7 @@ HOOKS: Mapping[str, Hook] = MappingProxyType(
         "gitea": GITEA,
         "github": GITHUB,
         "gitlab": GITLAB,
+        "lakefs": LAKEFS,
         "mlflow": MLFLOW,
         "standard": STANDARD,
         "terraform": TERRAFORM,

@@ -9,11 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.arriving import Recording, name_text
+from connectors.arriving import Recording, mark_of, name_text, whole_or_digest
 from ledger.canonical import parse_json_object
 from ledger.errors import RefusedError
 
-__all__ = ["Delivery", "Hook", "fresh", "observation", "proved_by_hmac", "proved_by_token"]
+__all__ = [
+    "Delivery",
+    "Hook",
+    "fresh",
+    "observation",
+    "proved_by_bearer",
+    "proved_by_hmac",
+    "proved_by_token",
+]
 
 TOLERANCE_SECONDS: Final = 300
 
@@ -36,6 +44,12 @@ class Hook:
 
     verify: Callable[[Headers, bytes, Sequence[str], int], Delivery]
     translate: Callable[[Headers, bytes], list[Recording]]
+
+
+def proved_by_bearer(headers: Headers, secrets: Sequence[str]) -> None:
+    """Whether `Authorization: Bearer` brings one of the secrets. Raises RefusedError."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    proved_by_token(given.strip() if scheme.lower() == "bearer" else "", secrets)
 
 
 def proved_by_hmac(
@@ -71,19 +85,21 @@ def fresh(timestamp: str, now: int) -> None:
 
 
 def observation(system: str, target: str, body: Mapping[str, Any], key: str) -> Recording:
-    """What a system says, kept whole."""
+    """What a system says, kept whole. `key` is the sender's own: its delivery's id, or the digest
+    of what it sent.
+    """
     named = name_text(target)
     told = {
         "type": "observation.recorded/1",
-        "stream": f"observed/{system}/{named}"[:500],
+        "stream": f"observed/{system}/{named}",
         "data": {
             "system": system,
             "target": named,
-            "observed": [{"details": dict(body)}],
+            "observed": [{"details": whole_or_digest(body)}],
             "differs_from_declared": False,
         },
     }
-    return Recording(key=f"{system}/{key}", events=[told])
+    return Recording(key=f"{system}/{mark_of(key)}", events=[told], of_sender=True)
 
 
 def read_object(body: bytes) -> dict[str, Any]:

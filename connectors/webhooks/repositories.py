@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-from connectors.arriving import Recording, name_text, version_text
+from connectors.arriving import Recording, mark_of, name_text, version_text
 from connectors.webhooks.hook import (
     Delivery,
     Headers,
@@ -19,7 +20,8 @@ from connectors.webhooks.hook import (
 
 __all__ = ["GITEA", "GITHUB", "GITLAB"]
 
-ZERO: Final = "0" * 40
+ZERO: Final = "0"
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 
 
 def _verify_github(headers: Headers, body: bytes, secrets: Sequence[str], now: int) -> Delivery:
@@ -50,7 +52,7 @@ def _translated(system: str, headers: Headers, body: bytes) -> list[Recording]:
         place.get("full_name") or place.get("path_with_namespace") or place.get("name")
     )
     after, ref = told.get("after"), told.get("ref")
-    if isinstance(after, str) and isinstance(ref, str) and after != ZERO:
+    if isinstance(ref, str) and _is_commit(after):
         return [_pushed(system, name, place, told, after, ref)]
     return [observation(system, name, told, body_id(body))]
 
@@ -64,26 +66,33 @@ def _pushed(
     ref: str,
 ) -> Recording:
     commit = version_text(after)
+    urls = (place.get(name) for name in ("clone_url", "git_http_url", "html_url"))
+    location = next((url for url in urls if isinstance(url, str) and url), None)
     who = told.get("pusher") or told.get("sender") or {}
     login = who.get("login") or who.get("name") if isinstance(who, Mapping) else who
+    login = login or told.get("user_username")  # GitLab's
     data: dict[str, Any] = {
         "kind": "code",
         "name": name.replace("@", "_"),
         "version": commit,
         "digest": f"sha1:{commit}" if len(commit) == 40 else f"sha256:{commit}",
-        "location": place.get("clone_url") or place.get("git_http_url") or place.get("html_url"),
         "restorable": "recreatable",
         "restorable_because": "the hosted repository has the commit",
         "metadata": {"ref": ref, "before": told.get("before"), "commits": _commits(told)},
         "source": {"system": system, "ref": f"{name} {ref} {commit}"},
     }
-    if data["location"] is None:
-        del data["location"]
+    if location is not None:
+        data["location"] = location
     if isinstance(login, str) and login.strip():
         data["source"]["claimed_actor"] = login[:200]
         data["source"]["authenticated_by"] = "webhook"
-    key = f"{system}/{name}/{ref}/{told.get('before')}/{commit}"
-    return Recording(key=key[:240], events=[{"type": "asset.version.recorded/1", "data": data}])
+    key = f"{system}/{mark_of(name, ref, told.get('before'), commit)}"
+    return Recording(key=key, events=[{"type": "asset.version.recorded/1", "data": data}])
+
+
+def _is_commit(after: object) -> TypeGuard[str]:
+    """A branch that was deleted is told as zeros."""
+    return isinstance(after, str) and bool(_COMMIT.fullmatch(after)) and after.strip(ZERO) != ""
 
 
 def _commits(told: Mapping[str, Any]) -> list[Any]:

@@ -44,7 +44,7 @@ def _verify_standard(headers: Headers, body: bytes, secrets: Sequence[str], now:
     for secret in secrets:
         made = hmac.new(_secret(secret), message, "sha256").digest()
         for version, _, signature in given:
-            same = hmac.compare_digest(base64.b64encode(made).decode(), signature)
+            same = hmac.compare_digest(base64.b64encode(made), signature.encode("utf-8", "replace"))
             good |= same and version == "v1"
     if not good or not delivery:
         raise RefusedError("the signature is missing or not that of a known secret")
@@ -79,7 +79,7 @@ def _kept(system: str, *names: str) -> Hook:
         told = read_object(body)
         target = next((told[name] for name in names if isinstance(told.get(name), str)), system)
         delivery = headers.get("x-mlflow-delivery-id") or headers.get("webhook-id") or ""
-        return [observation(system, name_text(target), told, delivery[:100] or body_id(body))]
+        return [observation(system, name_text(target), told, delivery or body_id(body))]
 
     return Hook(_VERIFY[system], translate)
 

@@ -26,6 +26,7 @@ SECRETS = {
     "HOOK_MLFLOW": "flow",
     "HOOK_OLD": "before",
     "HOOK_STD": "whsec_c3Rk",
+    "HOOK_LAKE": "lake-token",
 }
 CONFIG = """
 [ledgers.acme]
@@ -45,6 +46,14 @@ secret_env = "HOOK_MLFLOW"
 
 [ingest.standard]
 secret_env = "HOOK_STD"
+
+[ingest.other]
+system = "standard"
+secret_env = "HOOK_STD"
+
+[ingest.lake]
+system = "lakefs"
+secret_env = "HOOK_LAKE"
 """
 
 
@@ -131,6 +140,9 @@ def test_a_run_from_the_real_openlineage_client(running: Running) -> None:
     client.close()
     told = entries(running, f"stream:run/{run_id}", count=2)
     assert [entry["type"] for entry in told] == ["run.started/1", "run.finished/1"]
+    others = entries(running, f"stream:observed/openlineage/ml/{name}", count=2)
+    kinds = [one["data"]["observed"][0]["details"]["eventType"] for one in others]
+    assert kinds == ["RUNNING", "COMPLETE"], "what finds its key used is kept all the same"
     start, end = told[0]["data"], told[1]["data"]
     assert (start["pipeline"], start["stage"]) == (name, "ml")
     assert start["inputs"] == [f"dataset/s3://bucket/{name}@55405a0b"]
@@ -213,6 +225,8 @@ def test_a_batch_says_which_of_its_events_are_wrong(running: Running) -> None:
         ("run.started/1", True),
         ("run.finished/1", None),
     ], "a beginning that comes after the end is not a second beginning"
+    kept = entries(running, "stream:observed/openlineage/n/j")
+    assert kept[-1]["data"]["observed"][0]["details"]["eventType"] == "START", "and is not lost"
 
 
 # --------------------------------------------------------------------------------- CloudEvents
@@ -367,15 +381,65 @@ def test_standard_webhooks_of_the_real_library(running: Running) -> None:
     assert entries(running, "stream:observed/standard/model.ready")
 
 
-def test_what_can_never_be_recorded_is_dead_and_says_why(running: Running) -> None:
-    body = json.dumps(
-        {"entity": "x", "data": {"aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPx"}}
-    )
-    content = body.encode()
+def test_two_senders_who_count_alike_do_not_meet(running: Running) -> None:
+    from standardwebhooks.webhooks import Webhook
+
+    sent, kind = datetime.now(UTC), f"kind-{uuid.uuid4().hex[:8]}"
     with running.client() as client:
-        done = client.post(f"{L}/ingest/registry", content=content, headers=mlflow(content))
-        assert done.status_code in (202, 400, 422), done.text
-    assert all(one["reason"] for one in settled(running))
+        for source in ("standard", "other"):
+            body = json.dumps({"type": kind, "from": source})
+            headers = {
+                "webhook-id": "1",
+                "webhook-timestamp": str(int(sent.timestamp())),
+                "webhook-signature": Webhook(SECRETS["HOOK_STD"]).sign("1", sent, body),
+                "Content-Type": "application/json",
+            }
+            for new in (1, 0):
+                done = client.post(f"{L}/ingest/{source}", content=body, headers=headers)
+                assert done.json() == {"received": 1, "new": new}
+    told = entries(running, f"stream:observed/standard/{kind}", count=2)
+    assert [one["actor"] for one in told] == ["service:standard", "service:other"]
+
+
+def test_a_commit_of_lakefs_by_its_bearer_token(running: Running) -> None:
+    commit, repository = uuid.uuid4().hex * 2, f"lake-{uuid.uuid4().hex[:8]}"
+    event = {
+        "event_type": "post-commit",
+        "event_time": "2026-11-20T09:00:00Z",
+        "repository_id": repository,
+        "branch_id": "main",
+        "commit_id": commit,
+        "committer": "alice",
+    }
+    with running.client() as client:
+        for given in ("Bearer guess", "Bearer", "Basic lake-token", "lake-token"):
+            refused = client.post(f"{L}/ingest/lake", json=event, headers={"Authorization": given})
+            assert refused.status_code == 401, given
+        headers = {"Authorization": "Bearer lake-token"}
+        done = client.post(f"{L}/ingest/lake", json=event, headers=headers)
+        assert done.status_code == 202, done.text
+        assert client.post(f"{L}/ingest/lake", json=event).status_code == 401
+    (told,) = entries(running, f"stream:asset/dataset/lakefs/{repository}")
+    assert told["data"]["version"] == commit and told["actor"] == "service:lake"
+
+
+def test_what_can_never_be_recorded_is_dead_and_says_why(running: Running) -> None:
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    content = json.dumps({"entity": "x", "data": {"aws_secret_access_key": secret}}).encode()
+    before = len(settled(running))
+    with running.client() as client:
+        mine = mlflow(content)
+        for new in (1, 0):
+            done = client.post(f"{L}/ingest/registry", content=content, headers=mine)
+            assert done.status_code == 202 and done.json()["new"] == new, "it happened: it is taken"
+        broken = b'{"entity": "x", "entity": "y"}'
+        done = client.post(f"{L}/ingest/registry", content=broken, headers=mlflow(broken))
+        assert done.status_code == 202
+    first, second = settled(running)[before:]
+    assert first["state"] == "dead" and "/aws_secret_access_key" in first["reason"]
+    assert secret not in json.dumps(first) and first["system"] == "mlflow"
+    assert "entity" in second["reason"], second
+    assert secret not in running.log.read_text()
 
 
 # ----------------------------------------------------------------------------------- durability

@@ -104,7 +104,8 @@ def test_entries_are_delivered_signed_and_in_order(running: Running, receiver: R
     verifier = Webhook(hook["secret"])
     told = [verifier.verify(body, headers) for headers, body in got]
     assert [one["data"]["index"] for one in told] == indexes
-    assert got[0][0]["host"] == "localhost" and b"secret" not in b"".join(body for _, body in got)
+    assert got[0][0]["host"] == f"localhost:{receiver.port}"
+    assert b"secret" not in b"".join(body for _, body in got)
     headers, body = got[0]
     with pytest.raises(WebhookVerificationError):
         verifier.verify(body.replace(b"note", b"nope"), headers)
@@ -116,6 +117,9 @@ def test_entries_are_delivered_signed_and_in_order(running: Running, receiver: R
         )
         assert again.json()["status"] == 200
         assert receiver.wait(4)[3][0]["webhook-id"] == got[0][0]["webhook-id"]
+        resumed = client.post(f"{L}/webhooks/{hook['id']}/resumption").json()
+        assert (resumed["state"], resumed["position"]) == ("live", indexes[-1] + 1)
+        assert "secret" not in resumed
         listed = client.get(f"{L}/webhooks").text
         assert hook["id"] in listed and hook["secret"] not in listed
         assert client.delete(f"{L}/webhooks/{hook['id']}").status_code == 200
@@ -155,6 +159,9 @@ def test_what_is_not_taken_comes_again_before_what_is_later(
         "//localhost/",
         "localhost",
         "http://localhost.example.com/",
+        "http://localhost/\x7f",
+        "http://localhost/\u00e9",
+        "http://localhost/" + "a" * 2_000,
     ],
 )
 def test_where_a_webhook_may_not_go(running: Running, url: str) -> None:

@@ -1,5 +1,8 @@
-"""From the spool into the ledger: each delivery is translated and recorded, in order, again and
-again until the ledger has it or it is clear that it never can.
+"""From the spool into the ledger: each delivery is translated and recorded, again and again until
+the ledger has it or it is clear that it never can.
+
+What waits is offered to the ledger in its order, many recordings at a time, so that one commit
+takes in many. One that fails does not hold up the others; its keys make the next try the same.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ __all__ = ["Ingest", "Translate"]
 
 LOOK_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 100
+MOST_IN_FLIGHT: Final = 64
 MOST_PAUSE: Final = 300.0
 
 
@@ -35,6 +39,10 @@ class Recordable(Protocol):
     def key(self) -> str: ...
     @property
     def events(self) -> Any: ...
+    @property
+    def of_sender(self) -> bool: ...
+    @property
+    def otherwise(self) -> Any: ...
 
 
 Translate = Callable[[Mapping[str, str], bytes], list[Any]]
@@ -50,6 +58,7 @@ class Ingest:
         self._ledgers = ledgers
         self._translators = translators
         self._wanted = asyncio.Event()
+        self._in_flight = asyncio.Semaphore(MOST_IN_FLIGHT)
 
     async def take(
         self,
@@ -60,16 +69,22 @@ class Ingest:
         actor: str,
         headers: Mapping[str, str],
         body: bytes,
+        happened: bool = False,
     ) -> bool:
         """Check that it can be translated, and keep it; durable when it returns. False where it was
         delivered before.
 
         Raises MalformedError with the place, RefusedError for events of the service's own,
-        StoreError where the spool does not take it.
+        StoreError where the spool does not take it. With `happened` what cannot be translated is
+        kept as dead instead: the sender tells a fact, and will not tell it again.
         """
-        now = now_micros()
-        for recording in self._translators[system](headers, body):
-            list(_drafts(recording, actor, now))
+        dead = None
+        try:
+            self._check(system, actor, headers, body)
+        except (MalformedError, RefusedError) as error:
+            if not happened:
+                raise
+            dead = str(error)
         new = await asyncio.to_thread(
             self.spool.take,
             here.name,
@@ -78,9 +93,17 @@ class Ingest:
             actor=actor,
             headers=headers,
             body=body,
+            dead=dead,
         )
         self._wanted.set()
         return new
+
+    def _check(self, system: str, actor: str, headers: Mapping[str, str], body: bytes) -> None:
+        now = now_micros()
+        for recording in self._translators[system](headers, body):
+            for one in (recording, recording.otherwise):
+                if one is not None:
+                    list(_drafts(one, actor, now))
 
     async def watch(self) -> None:
         """Record what waits, until cancelled."""
@@ -96,8 +119,7 @@ class Ingest:
     async def drain(self) -> int:
         """Record what waits now; how many deliveries were dealt with."""
         waiting = await asyncio.to_thread(self.spool.waiting, limit=MOST_AT_ONCE)
-        for one in waiting:
-            await self._record(one)
+        await asyncio.gather(*(self._record(one) for one in waiting))
         return len(waiting)
 
     async def _rest(self) -> None:
@@ -112,9 +134,10 @@ class Ingest:
         here = self._ledgers.get(one.ledger)
         try:
             if here is None:
-                raise RefusedError(f"the ledger {one.ledger} is not served any more")
-            for recording in self._translators[one.system](one.headers, one.body):
-                await _append(here, recording, one.actor)
+                raise ProblemError("unavailable", f"the ledger {one.ledger} is not served now")
+            await self._append_all(
+                here, self._translators[one.system](one.headers, one.body), one.actor
+            )
         except (MalformedError, RefusedError) as error:
             await asyncio.to_thread(self.spool.dead, one.id, str(error))
             _tell("dead", one, error)
@@ -122,16 +145,37 @@ class Ingest:
             pause = min(MOST_PAUSE, 0.5 * 2 ** min(one.attempts, 12))
             await asyncio.to_thread(self.spool.later, one.id, pause, str(error))
             _tell("later", one, error)
+        except Exception as error:  # a mistake of ours: it must not keep the others from their turn
+            structlog.get_logger("asof").exception("ingest")
+            await asyncio.to_thread(self.spool.later, one.id, MOST_PAUSE, type(error).__name__)
+            _tell("later", one, error)
         else:
             await asyncio.to_thread(self.spool.done, one.id)
 
+    async def _append_all(self, here: Served, recordings: list[Any], actor: str) -> None:
+        """Record them; raises the first thing that went wrong, once nothing is under way."""
+
+        async def append(recording: Recordable) -> None:
+            async with self._in_flight:  # first come, first served: the order stays
+                await _append(here, recording, actor)
+
+        tasks = [asyncio.create_task(append(one)) for one in recordings]
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
 
 async def _append(here: Served, recording: Recordable, actor: str) -> None:
+    """Record it once. Where its key stands for other events, the first that arrived stand, and what
+    the recording has for that case is recorded beside them.
+    """
     drafts = list(_drafts(recording, actor, now_micros()))
+    scope = f"{actor}/" if recording.of_sender else ""
     try:
-        await here.append(drafts, key=f"ingest/{recording.key}")
+        await here.append(drafts, key=f"ingest/{scope}{recording.key}")
     except KeyReusedError:
-        pass  # recorded before, from an earlier delivery: the first that arrived stands
+        if recording.otherwise is not None:
+            await _append(here, recording.otherwise, actor)
 
 
 def _drafts(recording: Recordable, actor: str, now: int) -> Iterator[Draft]:

@@ -11,10 +11,16 @@ One SQLite file of the service, WAL with synchronous=FULL, as durable as a ledge
 that comes again under its id within `KEPT` is known and not taken twice. What happens if we die:
 before `take` returned the sender got no 2xx and sends again; after it the row waits, and each of
 its recordings has a key of its own in the ledger, so recording twice is recording once.
+
+What waits is bounded in bytes. What is dead is kept for as long as the file is; the bodies of the
+dead have a bound of their own, beyond which only the reason and the digest are kept: senders of
+what can never be recorded must not keep others out.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import sqlite3
 import threading
 import time
@@ -24,12 +30,15 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from api.service.own_files import own_file
 from ledger.errors import StoreError
 
 __all__ = ["Spool", "Waiting"]
 
 KEPT: Final = 7 * 86_400
 MOST_BYTES: Final = 1 << 30
+MOST_DEAD_BYTES: Final = 64 << 20
+PRUNE_SECONDS: Final = 60.0
 _SCHEMA: Final = (Path(__file__).with_name("spool.sql")).read_text(encoding="utf-8")
 
 
@@ -50,18 +59,19 @@ class Spool:
     """Thread-safe; one process at a time owns the file."""
 
     def __init__(self, path: Path, *, limit: int = MOST_BYTES) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._limit = limit
         self._mutex = threading.Lock()
+        self._pruned = 0.0
         try:
+            own_file(path)
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=10
             )
             self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+            self._held = {state: self._bytes_of(state) for state in ("waiting", "dead")}
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{path}: the spool cannot be opened: {error}") from None
         self._path = path
-        path.chmod(0o600)
 
     def take(
         self,
@@ -72,19 +82,22 @@ class Spool:
         actor: str,
         headers: Mapping[str, str],
         body: bytes,
+        dead: str | None = None,
     ) -> bool:
-        """Keep a delivery; durable when it returns. False where it is known already. Raises
-        StoreError where the spool is full, or cannot be written.
+        """Keep a delivery; durable when it returns. False where it is known already. With `dead`,
+        the reason why it can never be recorded, it does not wait. Raises StoreError where the spool
+        is full, or cannot be written.
         """
+        state = "waiting" if dead is None else "dead"
         with self._mutex, self._translated():
-            (held,) = self._connection.execute(
-                "SELECT coalesce(sum(length(body)), 0) FROM delivery WHERE state = 'waiting'"
-            ).fetchone()
-            if held + len(body) > self._limit:
+            if dead is not None:
+                body, dead = self._within(body, dead)
+            elif self._held[state] + len(body) > self._limit:
                 raise StoreError("the spool of deliveries is full: the ledger has not taken them")
             done = self._connection.execute(
-                "INSERT INTO delivery (ledger, system, delivery, actor, headers, body, taken_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO delivery"
+                " (ledger, system, delivery, actor, headers, body, taken_at, state, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     ledger,
                     system,
@@ -93,9 +106,13 @@ class Spool:
                     orjson.dumps(dict(headers)).decode(),
                     body,
                     int(time.time()),
+                    state,
+                    dead,
                 ),
             )
-            return done.rowcount == 1
+            new = done.rowcount == 1
+            self._held[state] += len(body) if new else 0
+            return new
 
     def waiting(self, *, limit: int) -> list[Waiting]:
         """The oldest that wait and whose turn it is."""
@@ -109,19 +126,28 @@ class Spool:
 
     def done(self, delivery: int) -> None:
         """It is recorded. Its id is kept for a week, its body is not."""
-        self._set(delivery, "UPDATE delivery SET state = 'done', body = x'' WHERE id = ?")
         with self._mutex, self._translated():
+            size = self._size_of(delivery)
             self._connection.execute(
-                "DELETE FROM delivery WHERE state = 'done' AND taken_at < ?",
-                (int(time.time()) - KEPT,),
+                "UPDATE delivery SET state = 'done', body = x'', reason = NULL WHERE id = ?",
+                (delivery,),
             )
+            self._held["waiting"] -= size
+            self._prune()
 
     def dead(self, delivery: int, why: str) -> None:
         """It can never be recorded as it is: kept, with the reason, for somebody to look at."""
         with self._mutex, self._translated():
+            (body,) = self._connection.execute(
+                "SELECT body FROM delivery WHERE id = ?", (delivery,)
+            ).fetchone()
+            kept, why = self._within(body, why)
             self._connection.execute(
-                "UPDATE delivery SET state = 'dead', reason = ? WHERE id = ?", (why, delivery)
+                "UPDATE delivery SET state = 'dead', body = ?, reason = ? WHERE id = ?",
+                (kept, why, delivery),
             )
+            self._held["waiting"] -= len(body)
+            self._held["dead"] += len(kept)
 
     def later(self, delivery: int, seconds: float, why: str) -> None:
         """It could not be recorded now: its next turn is after so many seconds."""
@@ -129,7 +155,7 @@ class Spool:
             self._connection.execute(
                 "UPDATE delivery SET attempts = attempts + 1, not_before = ?, reason = ?"
                 " WHERE id = ?",
-                (int(time.time() + seconds), why, delivery),
+                (math.ceil(time.time() + seconds), why, delivery),
             )
 
     def listed(self, ledger: str, *, state: str, after: int, limit: int) -> list[dict[str, Any]]:
@@ -154,9 +180,33 @@ class Spool:
         with self._mutex:
             self._connection.close()
 
-    def _set(self, delivery: int, statement: str) -> None:
-        with self._mutex, self._translated():
-            self._connection.execute(statement, (delivery,))
+    def _within(self, body: bytes, why: str) -> tuple[bytes, str]:
+        """The body of a dead delivery while there is room for it, and the reason."""
+        if self._held["dead"] + len(body) <= MOST_DEAD_BYTES:
+            return body, why
+        digest = hashlib.sha256(body).hexdigest()
+        return b"", f"{why} (not kept: {len(body)} bytes, sha256:{digest})"
+
+    def _prune(self) -> None:
+        """Forget what was recorded more than a week ago; looked at once a minute."""
+        if time.monotonic() - self._pruned < PRUNE_SECONDS:
+            return
+        self._pruned = time.monotonic()
+        self._connection.execute(
+            "DELETE FROM delivery WHERE state = 'done' AND taken_at < ?", (int(time.time()) - KEPT,)
+        )
+
+    def _size_of(self, delivery: int) -> int:
+        row = self._connection.execute(
+            "SELECT length(body) FROM delivery WHERE id = ?", (delivery,)
+        ).fetchone()
+        return int(row[0])
+
+    def _bytes_of(self, state: str) -> int:
+        row = self._connection.execute(
+            "SELECT coalesce(sum(length(body)), 0) FROM delivery WHERE state = ?", (state,)
+        ).fetchone()
+        return int(row[0])
 
     def _translated(self) -> _Translated:
         return _Translated(self._path)

@@ -16,3 +16,4 @@ CREATE TABLE IF NOT EXISTS delivery (
     UNIQUE (ledger, system, delivery)
 );
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, id);
+CREATE INDEX IF NOT EXISTS delivery_done ON delivery (taken_at) WHERE state = 'done';

@@ -12,11 +12,14 @@ import ipaddress
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from ledger.errors import RefusedError
 
-__all__ = ["Address", "Allowed", "resolved"]
+__all__ = ["Address", "Allowed", "check_url", "resolved"]
+
+MOST_URL: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,26 @@ class Address:
     ip: str
     tls: bool
 
+    @property
+    def authority(self) -> str:
+        """The `Host` of the request: the name that was asked for, with a port of its own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def base(self) -> str:
+        """Scheme, address and port, to which the connection is made."""
+        ip = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"{'https' if self.tls else 'http'}://{ip}:{self.port}"
+
 
 def check_url(url: str, allowed: Allowed) -> tuple[str, int, bool]:
     """Host, port and whether TLS. Raises RefusedError for what may not be called."""
+    if len(url) > MOST_URL or not (url.isascii() and url.isprintable()):
+        raise RefusedError(
+            f"a webhook's URL has at most {MOST_URL} characters, all of them visible ASCII: "
+            "write others as %XX"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -2,13 +2,18 @@
 
 A receiver that answers 2xx has taken it. Anything else is tried again after growing pauses, up to
 some hours; after `PATIENCE` without a success the subscription is disabled, and says so. Nothing
-is skipped: what comes later waits behind what was not taken.
+is skipped: what comes later waits behind what was not taken. Each subscription has its turn in a
+task of its own, and each delivery a time in which it must be through: a receiver that is slow, or
+answers a byte at a time, keeps no other waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +23,15 @@ import structlog
 from standardwebhooks.webhooks import Webhook
 
 from api.service.outgoing.addresses import Address, Allowed, resolved
+from api.service.outgoing.subscriptions import Subscription
+from api.service.problems import ProblemError
 from api.service.requests import now_micros
 from ledger.canonical import format_time
 from ledger.errors import AsofError, RefusedError
 
 if TYPE_CHECKING:
     from api.service.ledgers import Ledgers
-    from api.service.outgoing.subscriptions import Subscription, Subscriptions
+    from api.service.outgoing.subscriptions import Subscriptions
     from ledger.record import Record
 
 __all__ = ["Sending"]
@@ -35,6 +42,8 @@ FIRST_PAUSE: Final = 2.0
 MOST_PAUSE: Final = 6 * 3_600.0
 PATIENCE: Final = 5 * 86_400
 PAGE: Final = 50
+MOST_AT_ONCE: Final = 256
+RESOLVERS: Final = 4
 MOST_REPLY: Final = 64 << 10
 
 
@@ -45,71 +54,117 @@ class Sending:
         self.kept = kept
         self.allowed = allowed
         self._ledgers = ledgers
+        self._tls = httpx2.create_ssl_context()
+        # Threads of their own: a name server that does not answer must not hold up the disk's.
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "asof-resolve")
+
+    def client(self) -> httpx2.AsyncClient:
+        """A client for one subscription. Connections are made to addresses, so one client for
+        several hosts would use the connection of one name for another at the same address.
+        """
+        return httpx2.AsyncClient(
+            timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, verify=self._tls
+        )
 
     async def watch(self) -> None:
         """Deliver what comes, until cancelled."""
-        async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as http:
+        busy: dict[str, asyncio.Task[None]] = {}
+        try:
             while True:
-                try:
-                    busy = await self.round(http)
-                except Exception:
-                    structlog.get_logger("asof").exception("webhooks")
-                    busy = False
-                if not busy:
-                    await asyncio.sleep(LOOK_SECONDS)
+                busy = {name: task for name, task in busy.items() if not task.done()}
+                for one in await self._due():
+                    if one.id not in busy and len(busy) < MOST_AT_ONCE:
+                        busy[one.id] = asyncio.create_task(self._turn(one))
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for task in busy.values():
+                task.cancel()
+            await asyncio.gather(*busy.values(), return_exceptions=True)
 
-    async def round(self, http: httpx2.AsyncClient) -> bool:
-        """One look at every subscription whose turn it is; whether anything was delivered."""
-        now = int(time.time())
-        due = [
-            one
-            for one in await asyncio.to_thread(self.kept.every)
-            if one.state == "live" and one.not_before <= now and one.ledger in self._ledgers
-        ]
-        return any(await asyncio.gather(*(self._deliver(http, one) for one in due)))
+    def close(self) -> None:
+        """End the threads that ask for names."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def send(
         self, http: httpx2.AsyncClient, one: Subscription, record: Record
     ) -> tuple[int | None, str | None]:
         """Deliver one entry now; the status, and what was wrong."""
         try:
-            address = await asyncio.to_thread(resolved, one.url, self.allowed)
-            status = await _post(http, address, one, record)
-        except (RefusedError, OSError, httpx2.HTTPError) as error:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                loop = asyncio.get_running_loop()
+                address = await loop.run_in_executor(
+                    self._resolvers, resolved, one.url, self.allowed
+                )
+                status = await _post(http, address, one, record)
+        except TimeoutError:
+            return None, f"it was not through within {TIMEOUT_SECONDS:.0f} s"
+        except (RefusedError, OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             return None, f"{type(error).__name__}: {error}"[:300]
         return status, None if 200 <= status < 300 else f"it answers {status}"
 
+    async def _due(self) -> list[Subscription]:
+        """Whose turn it is."""
+        now, known = int(time.time()), list[Subscription]()
+        with _told_when_wrong():
+            known = await asyncio.to_thread(self.kept.every)
+        return [
+            one
+            for one in known
+            if one.state == "live" and one.not_before <= now and one.ledger in self._ledgers
+        ]
+
+    async def _turn(self, one: Subscription) -> None:
+        """Deliver page after page while there is something and it is taken."""
+        with _told_when_wrong():
+            async with self.client() as http:
+                current: Subscription | None = one
+                while current is not None and await self._deliver(http, current):
+                    current = await asyncio.to_thread(self.kept.get, one.ledger, one.id)
+
     async def _deliver(self, http: httpx2.AsyncClient, one: Subscription) -> bool:
+        """One page; whether there was something and all of it was taken."""
         from api.paging import entries_since
 
         here = self._ledgers[one.ledger]
-        try:
-            records, after = await here.asked(
-                lambda rooms: entries_since(
-                    rooms, one.query, start=one.position, limit=PAGE, now=now_micros()
-                )
+        records, after = await here.asked(
+            lambda rooms: entries_since(
+                rooms, one.query, start=one.position, limit=PAGE, now=now_micros()
             )
-        except AsofError as error:
-            structlog.get_logger("asof").warning("webhooks", problem=str(error))
-            return False
-        for record in records:
+        )
+        for place, record in enumerate(records):
             status, problem = await self.send(http, one, record)
             await asyncio.to_thread(
                 self.kept.note, one.id, record.index, status=status, problem=problem
             )
             if problem is not None:
-                await asyncio.to_thread(self._later, one)
+                await asyncio.to_thread(self._later, one, first=place == 0)
                 return False
             await asyncio.to_thread(self.kept.moved, one.id, record.index + 1)
         if after > one.position:
             await asyncio.to_thread(self.kept.moved, one.id, after)
         return bool(records)
 
-    def _later(self, one: Subscription) -> None:
-        pause = min(MOST_PAUSE, FIRST_PAUSE * 2 ** min(one.failures, 14))
-        since = one.failing_since
+    def _later(self, one: Subscription, *, first: bool) -> None:
+        """Again after a pause. Where it is not the first of its page, others were just taken, and
+        the failures before them count no more.
+        """
+        failures, since = (one.failures, one.failing_since) if first else (0, None)
+        pause = min(MOST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 14))
         disable = since is not None and time.time() - since > PATIENCE
         self.kept.failed(one.id, again_in=pause, disable=disable)
+
+
+@contextmanager
+def _told_when_wrong() -> Iterator[None]:
+    """What goes wrong in one turn is told in the log, and is nobody else's trouble: the next look
+    tries again.
+    """
+    try:
+        yield
+    except (AsofError, ProblemError) as error:
+        structlog.get_logger("asof").warning("webhooks", problem=str(error))
+    except Exception:
+        structlog.get_logger("asof").exception("webhooks")
 
 
 async def _post(
@@ -119,15 +174,13 @@ async def _post(
     message, now = f"{one.id}-{record.index}", datetime.now(UTC)
     body = orjson.dumps(_told(one, record))
     signature = Webhook(one.secret).sign(message, now, body.decode())
-    host = f"[{address.ip}]" if ":" in address.ip else address.ip
     path = httpx2.URL(one.url).raw_path.decode("ascii")
-    scheme = "https" if address.tls else "http"
     async with http.stream(
         "POST",
-        f"{scheme}://{host}:{address.port}{path}",
+        f"{address.base}{path}",
         content=body,
         headers={
-            "Host": address.host,
+            "Host": address.authority,
             "Content-Type": "application/json",
             "User-Agent": "asof",
             "webhook-id": message,
@@ -137,7 +190,7 @@ async def _post(
         extensions={"sni_hostname": address.host} if address.tls else {},
     ) as answer:
         size = 0
-        async for piece in answer.aiter_bytes():
+        async for piece in answer.aiter_raw():
             size += len(piece)
             if size > MOST_REPLY:
                 break

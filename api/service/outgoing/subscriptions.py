@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from api.service.own_files import own_file
 from ledger.errors import StoreError
 
 __all__ = ["Subscription", "Subscriptions"]
@@ -50,14 +51,13 @@ class Subscriptions:
     """Thread-safe. Raises StoreError where the file cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._mutex = threading.Lock()
         try:
+            own_file(path)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{path}: {error}") from None
-        path.chmod(0o600)
 
     def make(self, ledger: str, url: str, query: str, *, by: str, position: int) -> Subscription:
         """A new one, with its secret."""
@@ -104,6 +104,14 @@ class Subscriptions:
             "UPDATE subscription SET failures = failures + 1, not_before = ?, state = ?,"
             " failing_since = coalesce(failing_since, ?) WHERE id = ?",
             (now + int(again_in), "disabled" if disable else "live", now, wanted),
+        )
+
+    def resume(self, wanted: str) -> None:
+        """Deliver again, at once, from where it stands: its receiver has been mended."""
+        self._run(
+            "UPDATE subscription SET state = 'live', failures = 0, failing_since = NULL,"
+            " not_before = 0 WHERE id = ?",
+            (wanted,),
         )
 
     def note(self, wanted: str, entry: int, *, status: int | None, problem: str | None) -> None:

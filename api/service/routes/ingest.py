@@ -175,7 +175,8 @@ async def webhook(
     request: Request, source: Annotated[str, Path(min_length=1, max_length=100)]
 ) -> Response:
     """`source` is configured (`[ingest.NAME]`) with its system and secret. What proves nothing is a
-    401, whether or not there is such a source or ledger.
+    401, whether or not there is such a source or ledger. What proves itself and cannot be recorded
+    is dead, with the reason (`…/ingest/spool`): its sender would not send it again.
     """
     sources: Mapping[str, Source] = request.app.state.sources
     found, name = sources.get(source), request.path_params["ledger"]
@@ -198,6 +199,7 @@ async def webhook(
         actor=f"service:{source}",
         headers=kept,
         body=body,
+        happened=True,
     )
     return answer(request, {"received": 1, "new": int(new)}, status=202)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import httpx2
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
@@ -94,6 +93,20 @@ async def end(request: Request, webhook: HookPath) -> Response:
     return answer(request, {"webhook": found.id, "ended": True})
 
 
+@router.post(
+    PATH + "/{webhook}/resumption",
+    summary="Go on with a subscription that was disabled, or that pauses",
+    openapi_extra=needs("webhooks:manage"),
+    responses=described(JSON_OBJECT) | PROBLEM,
+)
+async def resume(request: Request, webhook: HookPath) -> Response:
+    """From where it stands: nothing is left out."""
+    sending: Sending = request.app.state.sending
+    found = await _found(request, webhook)
+    await asyncio.to_thread(sending.kept.resume, found.id)
+    return answer(request, _told(await _found(request, webhook)))
+
+
 @router.get(
     PATH + "/{webhook}/deliveries",
     summary="The log of deliveries, newest first",
@@ -126,7 +139,7 @@ async def replay(
     sending: Sending = request.app.state.sending
     one = await _found(request, webhook)
     record = await served(request).asked(lambda rooms: rooms.reader.entry(entry))
-    async with httpx2.AsyncClient(timeout=10, follow_redirects=False) as http:
+    async with sending.client() as http:
         status, problem = await sending.send(http, one, record)
     await asyncio.to_thread(sending.kept.note, one.id, entry, status=status, problem=problem)
     return answer(request, {"entry": entry, "status": status, "problem": problem})
