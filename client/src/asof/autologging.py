@@ -25,7 +25,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Optional
 
 from asof.events import plain
-from asof.runs import Run, current_run, described, record_file
+from asof.runs import Run, current_run
+from asof.versions import described, record_version
 
 if TYPE_CHECKING:
     from asof.client import Client
@@ -170,7 +171,7 @@ def _hook_torch(module: ModuleType, client: Callable[[], Client]) -> None:
         try:
             if isinstance(f, str) or hasattr(f, "__fspath__"):
                 name = str(f).replace("\\", "/").rpartition("/")[2].partition(".")[0] or "model"
-                made = record_file(
+                made = record_version(
                     client(),
                     "model",
                     f,
