@@ -28,7 +28,10 @@ class Transport:
     def append(self, events: Sequence[bytes], key: str) -> dict[str, Any]:
         """Append a batch of events, each as JSON; the answer. Raises ProblemError, NotSentError."""
         content, headers = encoded(events, key)
-        return self._json("POST", "/entries", content=content, headers=headers)
+        answer = self._json("POST", "/entries", content=content, headers=headers)
+        if type(answer.get("first_index")) is not int or "checkpoint" not in answer:
+            raise NotSentError(f"{self.server} answers something else than a ledger does")
+        return answer
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The answer to a question. Raises ProblemError, NotSentError."""
@@ -48,7 +51,12 @@ class Transport:
             ) from None
         if not response.is_success:
             raise problem_of(response)
-        found: dict[str, Any] = response.json()
+        try:
+            found = response.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise NotSentError(f"{self.server} answers something else than a ledger does")
         return found
 
 
