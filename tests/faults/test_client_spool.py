@@ -18,6 +18,7 @@ from typing import Any
 import asof
 import pytest
 from asof import segments
+from asof import spool as spool_module
 from asof.spool import Spool
 from asof.transport import Transport
 
@@ -322,20 +323,35 @@ def _left_behind(folder: Path, texts: str) -> Path:
     return path
 
 
-def test_a_new_file_is_never_taken_by_another_process(tmp_path: Path) -> None:
-    """While one process begins files, another adopts what it can: nothing may fail in the first."""
-    stop = os.fork()
-    if stop == 0:
-        while True:
-            Spool(tmp_path, limit=1 << 20).segments()
+def test_a_new_file_is_never_taken_by_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one process begins files, slowly, another adopts whatever it can: the first must never
+    find its own new file in other hands."""
+    child = os.fork()
+    if child == 0:
+        try:
+            while True:
+                other = Spool(tmp_path, limit=1 << 20)
+                other.segments()
+                other.forget()
+        finally:
+            os._exit(1)
+    locked = spool_module._locked
+
+    def slowly(path: Path) -> int | None:
+        time.sleep(0.01)
+        return locked(path)
+
+    monkeypatch.setattr(spool_module, "_locked", slowly)
     try:
-        for number in range(300):
+        for _ in range(20):
             spool = Spool(tmp_path, limit=1 << 20)
-            spool.write(b"%d" % number)  # it raises where its own new file is not its own
+            spool.write(b"{}")  # it raises where the new file is not its own
             spool.forget()
     finally:
-        os.kill(stop, signal.SIGKILL)
-        os.waitpid(stop, 0)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 # ------------------------------------------------------------------------ before there is a server

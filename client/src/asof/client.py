@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from datetime import datetime
@@ -41,6 +42,7 @@ log = logging.getLogger("asof")
 
 SPOOL_BYTES = 1 << 30
 EXIT_SECONDS = 5.0
+COMPLAINT_SECONDS = 60.0
 TIMEOUT_SECONDS = 30.0
 RECEIPTS_FILE = "receipts.jsonl"
 
@@ -104,7 +106,7 @@ class Client:
         self._transport: Optional[Transport] = None
         self._questions: Optional[Transport] = None
         self._sender = self._new_sender()
-        self._warned: set[str] = set()
+        self._said: dict[str, float] = {}
         self._other_key: Optional[VerificationError] = None
         atexit.register(self._at_exit)
         if hasattr(os, "register_at_fork"):
@@ -169,13 +171,14 @@ class Client:
             self._sender.wake()
 
     def trouble(self, error: Exception) -> None:
-        """Raise it where `strict`, else say it once for each kind."""
+        """Raise it where `strict`, else say it: each kind once a minute."""
         if self.strict:
             raise _ours(error)
-        kind = type(error).__name__
-        if kind not in self._warned:
-            self._warned.add(kind)
-            log.warning("asof: %s (said once; asof.configure(strict=True) raises)", error)
+        kind = f"{type(error).__name__} {type(error.__cause__).__name__}"
+        now = time.monotonic()
+        if now - self._said.get(kind, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
+            self._said[kind] = now
+            log.warning("asof: not recorded: %s (asof.configure(strict=True) raises)", error)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -190,10 +193,11 @@ class Client:
     ) -> State:
         """What was bound, running and served. What this process recorded is sent first. Raises
         ProblemError, NotSentError."""
+        asked = {"at": instant(at), "known_at": instant(known_at), "basis": basis}
         self.flush(self.timeout)
         named = _segment(pipeline or self._pipeline())
         path = f"/pipelines/{named}/stages/{_segment(stage or self.stage)}/state"
-        return State(self._ask().get(path, at=instant(at), known_at=instant(known_at), basis=basis))
+        return State(self._ask().get(path, **asked))
 
     def log(self, query: str = "", *, limit: int = 100, order: str = "desc") -> Entries:
         """Entries that pass a query such as `type:binding.* after:7d`. Raises ProblemError."""
@@ -220,7 +224,9 @@ class Client:
             if what.receipt is None:
                 raise UnverifiedError(f"{what.type}: not acknowledged, so there is no receipt")
             what = what.receipt
-        return verify(self.receipts if what is None else what, vkey=vkey or self.vkey())
+        return verify(
+            self.receipts if what is None else what, vkey=self.vkey() if vkey is None else vkey
+        )
 
     def vkey(self) -> str:
         """The ledger's key as it was seen first, kept in `ledger.vkey`; asks the server only where

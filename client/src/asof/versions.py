@@ -134,8 +134,9 @@ def _record(
         if more := {**content.metadata, **(metadata or {})}:
             data["metadata"] = plain(more)
     except Exception as error:
-        what = f"the {kind} {name!r} is not recorded: {type(error).__name__}: {error}"
-        client.trouble(AsofError(what))
+        trouble = AsofError(f"the {kind} {name!r}: {type(error).__name__}: {error}")
+        trouble.__cause__ = error
+        client.trouble(trouble)
         return Reference(reference(kind, name, version or "unknown"), "")
     client.record("asset.version.recorded/1", data)
     return Reference(reference(kind, name, told), content.digest)
