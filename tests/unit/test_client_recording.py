@@ -200,7 +200,8 @@ class Frame:
 
     def __getitem__(self, name: str) -> Any:
         values = self._of[name]
-        return type("Column", (), {"to_numpy": lambda self: values})()
+        told = {"name": name, "shape": values.shape, "dtype": values.dtype}
+        return type("Series", (), {**told, "to_numpy": lambda self: values})()
 
 
 def test_a_frame_has_the_digest_of_its_values() -> None:
@@ -222,6 +223,7 @@ def test_other_values_have_another_digest() -> None:
         Frame(a=[1.0, 2.0]),
         Frame(a=["1", "2"]),
         Frame(a=[1], b=[2]),
+        Frame(a=[1, 2])["a"],
         np.array([1, 2]),
         np.array([[1], [2]]),
         np.array([[1, 2]]),

@@ -1,4 +1,4 @@
-"""Digests of data in memory: arrays (NumPy) and frames (pandas, polars), by their values.
+"""Digests of data in memory: arrays (NumPy), frames and series (pandas, polars), by their values.
 
 ::
 
@@ -26,7 +26,8 @@ MOST_NAMES = 200
 
 def is_frame(what: Any) -> bool:
     """Whether it is an array or a frame, as far as this module can tell."""
-    return _is_array(what) or all(hasattr(what, name) for name in ("columns", "shape", "dtypes"))
+    frame = all(hasattr(what, name) for name in ("columns", "shape", "dtypes"))
+    return frame or _is_array(what) or _is_series(what)
 
 
 def frame_digest(what: Any) -> tuple[str, dict[str, Any]]:
@@ -54,12 +55,18 @@ def _is_array(what: Any) -> bool:
     return all(hasattr(what, name) for name in ("dtype", "shape", "tobytes"))
 
 
+def _is_series(what: Any) -> bool:
+    return all(hasattr(what, name) for name in ("dtype", "shape", "name", "to_numpy"))
+
+
 def _columns(frame: Any) -> list[tuple[str, Any]]:
     """The columns with their names; an index that is more than a count is one of them."""
     found = []
     index: Optional[Any] = getattr(frame, "index", None)
     if index is not None and type(index).__name__ != "RangeIndex" and hasattr(index, "to_numpy"):
         found.append(("(index)", index.to_numpy()))
+    if _is_series(frame):
+        return [*found, (str(frame.name), frame.to_numpy())]
     for number, name in enumerate(frame.columns):
         column = frame.iloc[:, number] if hasattr(frame, "iloc") else frame[name]
         found.append((str(name), column.to_numpy()))
