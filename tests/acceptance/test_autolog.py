@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
 
 
 def test_scikit_learn(kept: Kept) -> None:
+    import joblib
     import numpy as np
     from sklearn.base import BaseEstimator, RegressorMixin
     from sklearn.linear_model import Ridge
@@ -59,6 +61,13 @@ def test_scikit_learn(kept: Kept) -> None:
     search.fit(x, y)
     assert len(kept.runs()) == 2, "a fit inside a fit belongs to the outer one"
 
+    with joblib.parallel_backend("threading"):
+        GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2, n_jobs=2).fit(x, y)
+    assert len(kept.runs()) == 3, "in the threads of the outer one, too"
+    with ThreadPool(2) as pool:
+        pool.map(lambda alpha: Ridge(alpha=alpha).fit(x, y), (0.1, 1.0))
+    assert len(kept.runs()) == 5, "fits in threads that no fit has made are fits"
+
     class Later(RegressorMixin, BaseEstimator):
         def fit(self, X: Any, y: Any) -> Any:  # noqa: N803
             raise ValueError("no")
@@ -69,7 +78,7 @@ def test_scikit_learn(kept: Kept) -> None:
     assert kept.kept[-1][1]["status"] == "failed"
     asof.autolog(disable=True)
     plain = Ridge(alpha=0.5).fit(x, y)
-    assert (plain.coef_ == watched.coef_).all() and len(kept.runs()) == 3
+    assert (plain.coef_ == watched.coef_).all() and len(kept.runs()) == 6
 
 
 def test_xgboost_and_lightgbm(kept: Kept) -> None:

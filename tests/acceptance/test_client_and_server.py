@@ -140,20 +140,30 @@ def test_receipts_are_kept_and_hold_offline(client: asof.Client, sqlite_service:
         asof.verify(forged)
 
 
-def test_another_key_is_a_hard_error(client: asof.Client, tmp_path: Path) -> None:
-    assert asof.record("note.added/1", {"text": "x"}, stream="note/x").wait(20)
-    pinned = client.vkey()
-    name, _, _ = pinned.partition("+")
+def test_another_key_is_a_hard_error(
+    client: asof.Client, sqlite_service: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent to a server that shows another key; what was recorded waits."""
+    assert asof.record("note.added/1", {"text": "x"}, stream="note/key").wait(20)
+    pinned, path = client.vkey(), client.folder / "ledger.vkey"
+    assert parse_vkey(pinned) == parse_vkey(path.read_text().strip())
+    client.close()
+    path.write_text(f"{pinned.partition('+')[0]}+00000000+AA==\n")
     other = asof.Client(
-        server=client.server,
-        token=client.token,
-        ledger="acme",
-        spool=client.folder,
+        server=client.server, token=client.token, ledger="acme", spool=client.folder, timeout=1
     )
-    (client.folder / "ledger.vkey").write_text(f"{name}+00000000+AA==\n")
-    assert other.record("note.added/1", {"text": "y"}, stream="note/x").wait(20)
+    with caplog.at_level(logging.WARNING, "asof"):
+        kept = other.record("note.added/1", {"text": "y"}, stream="note/key")
+        assert not kept.wait(0.5)
+    assert "another ledger" in caplog.text
     with pytest.raises(asof.VerificationError, match="another ledger"):
         other.vkey()
+    texts = [entry["data"]["text"] for entry in entries(sqlite_service, "stream:note/key")]
+    assert texts == ["x"]
+    path.write_text(pinned + "\n")
+    assert kept.wait(20), "the key is right again: it goes on"
+    assert other.vkey() == pinned
+    other.close()
 
 
 def test_questions_await(client: asof.Client) -> None:

@@ -19,15 +19,19 @@ training code unless `asof.configure(strict=True)`. docs/client.md says what is 
 from __future__ import annotations
 
 import os
+import secrets
 import threading
+import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from asof import runs as _runs
+from asof import versions as _versions
 from asof.answers import Entries, State
 from asof.autologging import autolog as _autolog
-from asof.client import Client, Recorded
+from asof.client import SPOOL_BYTES, TIMEOUT_SECONDS, Client, Recorded
 from asof.errors import (
     AsofError,
     NotSentError,
@@ -35,8 +39,10 @@ from asof.errors import (
     UnverifiedError,
     VerificationError,
 )
+from asof.events import plain
 from asof.receipts import Receipt, Verified
-from asof.runs import Reference, Run
+from asof.runs import Run
+from asof.versions import Reference, record_version
 
 __version__ = "0.1.0"
 
@@ -63,6 +69,7 @@ __all__ = [
     "record",
     "record_config",
     "record_dataset",
+    "record_evaluation",
     "record_metrics",
     "record_model",
     "run",
@@ -75,24 +82,57 @@ _made: Optional[Client] = None
 _mutex = threading.Lock()
 
 
-def configure(**settings: Any) -> Client:
+def configure(
+    *,
+    server: Optional[str] = None,
+    token: Optional[str] = None,
+    ledger: Optional[str] = None,
+    pipeline: Optional[str] = None,
+    stage: Optional[str] = None,
+    spool: Union[str, os.PathLike[str], None] = None,
+    spool_bytes: int = SPOOL_BYTES,
+    durable: bool = False,
+    strict: bool = False,
+    timeout: float = TIMEOUT_SECONDS,
+) -> Client:
     """Set where to record; what is not given comes from the environment (ASOF_SERVER, ASOF_TOKEN,
     ASOF_LEDGER, ASOF_PIPELINE, ASOF_STAGE, ASOF_SPOOL).
 
-    Settings: server, token, ledger, pipeline, stage, spool (a folder), spool_bytes, durable (flush
-    to the disk in each call), strict (raise, and wait for the acknowledgement), timeout.
+    `spool` is a folder, for one ledger; `durable` flushes to the disk in each call; `strict`
+    raises, and waits for each acknowledgement. What was recorded before and not sent yet goes where
+    it was meant to go; if there was no server then, to this one.
     """
     global _made
-    fallback = {
-        name: os.environ.get(f"ASOF_{name.upper()}") or None
-        for name in ("server", "token", "ledger", "pipeline", "stage", "spool")
-    }
     with _mutex:
         before = _made
-        _made = Client(**{**fallback, **settings})
-    if before is not None:
-        before.flush(0)
-    return _made
+        _made = Client(
+            server=server or _setting("SERVER"),
+            token=token or _setting("TOKEN"),
+            ledger=ledger or _setting("LEDGER"),
+            pipeline=pipeline or _setting("PIPELINE"),
+            stage=stage or _setting("STAGE"),
+            spool=spool or _setting("SPOOL"),
+            spool_bytes=spool_bytes,
+            durable=durable,
+            strict=strict,
+            timeout=timeout,
+        )
+        if before is not None:
+            _made.follow(before)
+        return _made
+
+
+def _setting(name: str) -> Optional[str]:
+    return os.environ.get(f"ASOF_{name}") or None
+
+
+def _after_fork() -> None:
+    global _mutex
+    _mutex = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def client() -> Client:
@@ -109,12 +149,13 @@ def run(
     kind: str = "training",
     *,
     name: Optional[str] = None,
-    inputs: Iterable[str] = (),
+    inputs: Union[str, Iterable[str]] = (),
     params: Optional[Mapping[str, Any]] = None,
     pipeline: Optional[str] = None,
     stage: Optional[str] = None,
 ) -> Run:
-    """A run, for `with`: training, evaluation, batch inference, a period of service."""
+    """A run, for `with`: training, evaluation, batch inference, a period of service. `name` is its
+    id, unique in the ledger; without one it gets one."""
     return Run(
         client(), kind, name=name, inputs=inputs, params=params, pipeline=pipeline, stage=stage
     )
@@ -125,38 +166,94 @@ def track(function: Any = None, *, kind: str = "training", name: Optional[str] =
     return _runs.track(client, function, kind=kind, name=name)
 
 
-def record_dataset(what: Union[str, os.PathLike[str]], *, name: str, **more: Any) -> Reference:
-    """Record the version of a dataset, a file or a folder, by its content. Options: version,
-    parents, metadata."""
-    return _runs.record_file(client(), "dataset", what, name=name, **more)
-
-
-def record_model(what: Any, *, name: str, **more: Any) -> Reference:
-    """Record the version of a model: a file or folder by its content, an object by its class and
-    parameters."""
-    made = _runs.current_run()
-    if made is not None:
-        return made.record_model(what, name=name, **more)
-    return _runs.record_object(client(), "model", what, name=name, **more)
+def record_dataset(
+    what: Any,
+    *,
+    name: str,
+    version: Optional[str] = None,
+    parents: Union[str, Iterable[str]] = (),
+    metadata: Optional[Mapping[str, Any]] = None,
+) -> Reference:
+    """Record the version of a dataset: a file or folder by its bytes, an array or a frame (NumPy,
+    pandas, polars) by its values. Within a run it is an input."""
+    return _runs.used(
+        record_version(
+            client(),
+            "dataset",
+            what,
+            name=name,
+            version=version,
+            parents=parents,
+            metadata=metadata,
+        )
+    )
 
 
 def record_config(
-    what: Union[str, os.PathLike[str], Mapping[str, Any]], *, name: str, **more: Any
+    what: Union[str, os.PathLike[str], Mapping[str, Any]],
+    *,
+    name: str,
+    version: Optional[str] = None,
+    parents: Union[str, Iterable[str]] = (),
+    metadata: Optional[Mapping[str, Any]] = None,
 ) -> Reference:
-    """Record the version of a configuration: a file, or values."""
-    return _runs.record_config(client(), what, name=name, **more)
+    """Record the version of a configuration: a file, or values. Within a run it is an input."""
+    return _runs.used(
+        _versions.record_config(
+            client(), what, name=name, version=version, parents=parents, metadata=metadata
+        )
+    )
+
+
+def record_model(
+    what: Any,
+    *,
+    name: str,
+    version: Optional[str] = None,
+    parents: Union[str, Iterable[str]] = (),
+    metadata: Optional[Mapping[str, Any]] = None,
+) -> Reference:
+    """Record the version of a model: a file or folder by its bytes, an object by its class and
+    parameters. Within a run it is an output, made of the run's inputs."""
+    made = _runs.current_run()
+    if made is not None:
+        more: dict[str, Any] = {"version": version, "metadata": metadata}
+        if parents:
+            more["parents"] = parents
+        return made.record_model(what, name=name, **more)
+    return record_version(
+        client(), "model", what, name=name, version=version, parents=parents, metadata=metadata
+    )
 
 
 def record_metrics(metrics: Mapping[str, Any]) -> None:
-    """Keep measured values with the run that is under way; without one they are a note."""
+    """Keep measured values with the run that is under way, until its end; without a run they are a
+    note."""
     made = _runs.current_run()
     if made is not None:
         made.record_metrics(metrics)
         return
-    from asof.events import plain
-
-    told = ", ".join(f"{name} = {value}" for name, value in plain(dict(metrics)).items())
+    values = plain(metrics)
+    told = ", ".join(f"{name} = {value}" for name, value in values.items())
     record("note.added/1", {"text": f"metrics: {told}"}, stream="note/metrics")
+
+
+def record_evaluation(
+    subject: str,
+    dataset: str,
+    metrics: Mapping[str, Any],
+    *,
+    n: int,
+    name: Optional[str] = None,
+    passed: Optional[bool] = None,
+) -> Recorded:
+    """Record how a version (or `run/<id>`) did on a dataset, over `n` samples."""
+    figures = {name: {"value": value, "n": n} for name, value in plain(metrics).items()}
+    data: dict[str, Any] = {"subject": str(subject), "dataset": str(dataset), "metrics": figures}
+    if passed is not None:
+        data["passed"] = passed
+    mark = name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    return record("evaluation.recorded/1", data, stream=f"evaluation/{mark}")
 
 
 def bind(slot: str, version: str, *, reason: Optional[str] = None) -> Recorded:
@@ -184,14 +281,23 @@ def flush(timeout: Optional[float] = 30.0) -> bool:
     return client().flush(timeout)
 
 
-def state(pipeline: Optional[str] = None, stage: Optional[str] = None, **more: Any) -> State:
-    """What was bound, running and served, now or `at=` any instant."""
-    return client().state(pipeline, stage, **more)
+def state(
+    pipeline: Optional[str] = None,
+    stage: Optional[str] = None,
+    *,
+    at: Union[str, datetime, None] = None,
+    known_at: Union[str, datetime, None] = None,
+    basis: Optional[int] = None,
+) -> State:
+    """What was bound, running and served, now or at any instant, and as it was known at any other.
+    What was recorded here is sent first. Raises ProblemError, NotSentError, also where not
+    strict: a question has no answer to go on with."""
+    return client().state(pipeline, stage, at=at, known_at=known_at, basis=basis)
 
 
-def log(query: str = "", **more: Any) -> Entries:
-    """Entries that pass a query such as `type:binding.* after:7d`."""
-    return client().log(query, **more)
+def log(query: str = "", *, limit: int = 100, order: str = "desc") -> Entries:
+    """Entries that pass a query such as `type:binding.* after:7d`. Raises as `state` does."""
+    return client().log(query, limit=limit, order=order)
 
 
 def verify(

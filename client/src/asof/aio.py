@@ -13,6 +13,7 @@ and verifying are awaited.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Union
@@ -22,6 +23,7 @@ import httpx2
 import asof
 from asof.answers import Entries, State
 from asof.errors import NotSentError
+from asof.events import instant
 from asof.transport import problem_of
 
 if TYPE_CHECKING:
@@ -64,7 +66,13 @@ class AsyncClient:
         return await asyncio.to_thread(self._client.flush, timeout)
 
     async def state(
-        self, pipeline: Optional[str] = None, stage: Optional[str] = None, **more: Any
+        self,
+        pipeline: Optional[str] = None,
+        stage: Optional[str] = None,
+        *,
+        at: Union[str, datetime, None] = None,
+        known_at: Union[str, datetime, None] = None,
+        basis: Optional[int] = None,
     ) -> State:
         """What was bound, running and served. Raises ProblemError, NotSentError."""
         from urllib.parse import quote
@@ -72,7 +80,7 @@ class AsyncClient:
         await self.flush(self._client.timeout)
         named = quote(pipeline or self._client.pipeline or "unnamed", safe="")
         path = f"/pipelines/{named}/stages/{quote(stage or self._client.stage, safe='')}/state"
-        return State(await self._get(path, **more))
+        return State(await self._get(path, at=instant(at), known_at=instant(known_at), basis=basis))
 
     async def log(self, query: str = "", *, limit: int = 100, order: str = "desc") -> Entries:
         """Entries that pass a query. Raises ProblemError, NotSentError."""
@@ -99,7 +107,7 @@ class AsyncClient:
             response = await self._http.get(f"/v1/ledgers/{client.ledger}{path}", params=given)
         except httpx2.HTTPError as error:
             raise NotSentError(f"{client.server} does not answer: {error}") from None
-        if response.status_code >= 400:
+        if not response.is_success:
             raise problem_of(response)
         found: dict[str, Any] = response.json()
         return found

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import logging
 import sys
 import threading
@@ -25,7 +22,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Optional
 
 from asof.events import plain
-from asof.runs import Run, current_run, described, record_file
+from asof.imported import Finder
+from asof.runs import Run, current_run
+from asof.versions import described, record_version
 
 if TYPE_CHECKING:
     from asof.client import Client
@@ -35,6 +34,8 @@ __all__ = ["autolog"]
 log = logging.getLogger("asof")
 
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("asof_inside_fit", default=False)
+_fitting: dict[threading.Thread, set[int]] = {}
+"""The threads in which a fit is under way, each with the threads that were there before it."""
 _undo: list[Callable[[], None]] = []
 _watched: set[str] = set()
 _mutex = threading.Lock()
@@ -49,8 +50,8 @@ def autolog(client: Callable[[], Client], *, disable: bool = False) -> list[str]
                 _undo.pop()()
             _watched.clear()
             return []
-        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            finder = _Finder(client)
+        if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+            finder = Finder({*_HOOKS, *_PACKAGES}, functools.partial(_loaded, client))
             sys.meta_path.insert(0, finder)
             _undo.append(lambda: sys.meta_path.remove(finder))
         for name in _HOOKS:
@@ -170,7 +171,7 @@ def _hook_torch(module: ModuleType, client: Callable[[], Client]) -> None:
         try:
             if isinstance(f, str) or hasattr(f, "__fspath__"):
                 name = str(f).replace("\\", "/").rpartition("/")[2].partition(".")[0] or "model"
-                made = record_file(
+                made = record_version(
                     client(),
                     "model",
                     f,
@@ -210,10 +211,12 @@ _PACKAGES = {
 @contextmanager
 def _as_run(client: Callable[[], Client], describe: Callable[[], dict[str, Any]]) -> Iterator[None]:
     """The block as a run, unless it lies within one that is watched already."""
-    if _inside.get():
+    if _is_inside():
         yield
         return
     token = _inside.set(True)
+    here = threading.current_thread()
+    _fitting[here] = {id(thread) for thread in threading.enumerate()}
     run: Optional[Run] = None
     try:
         try:
@@ -227,7 +230,21 @@ def _as_run(client: Callable[[], Client], describe: Callable[[], dict[str, Any]]
             raise
         _finished(run, None)
     finally:
+        _fitting.pop(here, None)
         _inside.reset(token)
+
+
+def _is_inside() -> bool:
+    """Whether this is part of a fit: in its thread, or in a pool of threads that the fit has made
+    (joblib's `n_jobs`), which knows who made it."""
+    if _inside.get():
+        return True
+    thread: Any = threading.current_thread()
+    while (maker := getattr(thread, "_parent", None)) is not None:
+        if maker in _fitting and id(thread) not in _fitting[maker]:
+            return True
+        thread = maker
+    return False
 
 
 def _finished(run: Optional[Run], error: Optional[BaseException]) -> None:
@@ -245,52 +262,12 @@ def _finished(run: Optional[Run], error: Optional[BaseException]) -> None:
 # ------------------------------------------------------------------------- imported afterwards
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Watches for the modules that are hooked, and for the packages that hand their functions
-    on.
-    """
-
-    def __init__(self, client: Callable[[], Client]) -> None:
-        self._client = client
-        self._busy: set[str] = set()
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if (name not in _HOOKS and name not in _PACKAGES) or name in self._busy:
-            return None
-        self._busy.add(name)
-        try:
-            spec = importlib.util.find_spec(name)
-        except Exception:
-            return None
-        finally:
-            self._busy.discard(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, name, self._client)
-        return spec
-
-
-class _Loader(importlib.abc.Loader):
-    """The real loader, and then the hook."""
-
-    def __init__(self, inner: Any, name: str, client: Callable[[], Client]) -> None:
-        self._inner = inner
-        self._name = name
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
-        found: Optional[ModuleType] = self._inner.create_module(spec)
-        return found
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._inner.exec_module(module)
-        with _mutex:
-            if self._name in _PACKAGES:
-                _hand_on(module, sys.modules.get(_PACKAGES[self._name]))
-            else:
-                _hook(self._name, module, self._client)
+def _loaded(client: Callable[[], Client], name: str, module: ModuleType) -> None:
+    with _mutex:
+        if name in _PACKAGES:
+            _hand_on(module, sys.modules.get(_PACKAGES[name]))
+        else:
+            _hook(name, module, client)
 
 
 def _hand_on(package: ModuleType, module: Optional[ModuleType]) -> None:

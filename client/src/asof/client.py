@@ -2,8 +2,8 @@
 
 ::
 
-    client = Client(server="https://ledger.example.com", ledger="acme", pipeline="p",
-    stage="production") client.record("note.added/1", {"text": "go"}, stream="note/release")
+    client = Client(server="https://ledger.example.com", ledger="acme", pipeline="p")
+    client.record("note.added/1", {"text": "go"}, stream="note/release")
 
 The module `asof` holds one of these, made from the environment and changed by `asof.configure`. A
 call writes one record to the spool and returns; nothing in it waits for a network, and nothing in
@@ -17,17 +17,23 @@ import json
 import logging
 import os
 import threading
+import time
+import weakref
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from asof.answers import Entries, State
-from asof.errors import AsofError, NotSentError
-from asof.events import event
+from asof.appending import append_line
+from asof.errors import AsofError, NotSentError, UnverifiedError, VerificationError
+from asof.events import event, instant
 from asof.html import table
+from asof.pins import keep_pin, read_pin
 from asof.receipts import Receipt, Verified, verify
+from asof.segments import Group
 from asof.sender import Sender
-from asof.spool import Group, Spool
+from asof.spool import Spool
 from asof.transport import Transport
 
 __all__ = ["Client", "Recorded"]
@@ -36,19 +42,23 @@ log = logging.getLogger("asof")
 
 SPOOL_BYTES = 1 << 30
 EXIT_SECONDS = 5.0
+COMPLAINT_SECONDS = 60.0
 TIMEOUT_SECONDS = 30.0
-PIN_FILE = "ledger.vkey"
 RECEIPTS_FILE = "receipts.jsonl"
+
+if TYPE_CHECKING:
+    _Waiting = weakref.WeakValueDictionary[tuple[str, int], "Recorded"]
+else:
+    _Waiting = weakref.WeakValueDictionary
 
 
 class Recorded:
     """What a call recorded: where it stands in the spool, and later in the ledger."""
 
-    __slots__ = ("_client", "_done", "error", "index", "receipt", "type")
+    __slots__ = ("__weakref__", "_client", "error", "index", "receipt", "type")
 
     def __init__(self, client: Client, type_name: str) -> None:
         self._client = client
-        self._done: Optional[threading.Event] = None
         self.type = type_name
         self.index: Optional[int] = None
         self.receipt: Optional[Receipt] = None
@@ -76,7 +86,7 @@ class Client:
         ledger: Optional[str] = None,
         pipeline: Optional[str] = None,
         stage: Optional[str] = None,
-        spool: Union[str, Path, None] = None,
+        spool: Union[str, os.PathLike[str], None] = None,
         spool_bytes: int = SPOOL_BYTES,
         durable: bool = False,
         strict: bool = False,
@@ -91,11 +101,13 @@ class Client:
         self.timeout = timeout
         self.folder = Path(spool) if spool else _default_folder(server, ledger)
         self._spool = Spool(self.folder, limit=spool_bytes, durable=durable)
-        self._waiting: dict[tuple[str, int], Recorded] = {}
+        self._waiting = _Waiting()
+        self._registering = threading.Lock()
         self._transport: Optional[Transport] = None
         self._questions: Optional[Transport] = None
         self._sender = self._new_sender()
-        self._warned: set[str] = set()
+        self._said: dict[str, float] = {}
+        self._other_key: Optional[VerificationError] = None
         atexit.register(self._at_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
@@ -111,13 +123,13 @@ class Client:
             told = json.dumps(
                 event(type_name, data, stream), separators=(",", ":"), allow_nan=False
             ).encode()
-            place = self._spool.write(told)
+            with self._registering:  # before the sender can have an answer for it
+                self._waiting[self._spool.write(told)] = found
+            self._sender.wake()
         except Exception as error:
-            self.trouble(error)
-            found.error = error if isinstance(error, AsofError) else AsofError(str(error))
+            found.error = _ours(error)
+            self.trouble(found.error)
             return found
-        self._waiting[place] = found
-        self._sender.wake()
         if self.strict and not found.wait(self.timeout):
             raise (
                 found.error
@@ -129,17 +141,44 @@ class Client:
         return found
 
     def flush(self, timeout: Optional[float] = None) -> bool:
-        """Wait until everything was acknowledged; whether it was."""
+        """Wait until everything was acknowledged or refused; whether it was. False at once where
+        no server is configured."""
+        if not self._is_configured():
+            return not self._spool.left()
         return self._sender.flush(timeout)
 
+    def close(self, timeout: float = 0.0) -> bool:
+        """Send what can be sent in that time, and give up the spool: another client, or another
+        process, sends what is left. Whether nothing is. Recording begins anew afterwards."""
+        return self._sender.close(timeout if self._is_configured() else 0.0)
+
+    def follow(self, before: Client) -> None:
+        """Take the place of another: what it has not sent yet is sent from here, also what this
+        process recorded before it had a server. One that sends to somewhere else goes on. Files
+        that cannot be moved stay, and that is said."""
+        if before._is_configured() and before.folder != self.folder:
+            return
+        before.close()
+        waits = before._spool.left()
+        if before.folder != self.folder:
+            for path in waits:
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    path.rename(self.folder / path.name)
+                except OSError as error:
+                    log.warning("asof: %s is not sent from here: %s", path, error.strerror)
+        if waits:
+            self._sender.wake()
+
     def trouble(self, error: Exception) -> None:
-        """Raise it where `strict`, else say it once for each kind."""
+        """Raise it where `strict`, else say it: each kind once a minute."""
         if self.strict:
-            raise error
-        kind = type(error).__name__
-        if kind not in self._warned:
-            self._warned.add(kind)
-            log.warning("asof: %s (said once; asof.configure(strict=True) raises)", error)
+            raise _ours(error)
+        kind = f"{type(error).__name__} {type(error.__cause__).__name__}"
+        now = time.monotonic()
+        if now - self._said.get(kind, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
+            self._said[kind] = now
+            log.warning("asof: not recorded: %s (asof.configure(strict=True) raises)", error)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -148,16 +187,17 @@ class Client:
         pipeline: Optional[str] = None,
         stage: Optional[str] = None,
         *,
-        at: Optional[str] = None,
-        known_at: Optional[str] = None,
+        at: Union[str, datetime, None] = None,
+        known_at: Union[str, datetime, None] = None,
         basis: Optional[int] = None,
     ) -> State:
         """What was bound, running and served. What this process recorded is sent first. Raises
         ProblemError, NotSentError."""
+        asked = {"at": instant(at), "known_at": instant(known_at), "basis": basis}
         self.flush(self.timeout)
         named = _segment(pipeline or self._pipeline())
         path = f"/pipelines/{named}/stages/{_segment(stage or self.stage)}/state"
-        return State(self._ask().get(path, at=at, known_at=known_at, basis=basis))
+        return State(self._ask().get(path, **asked))
 
     def log(self, query: str = "", *, limit: int = 100, order: str = "desc") -> Entries:
         """Entries that pass a query such as `type:binding.* after:7d`. Raises ProblemError."""
@@ -181,38 +221,35 @@ class Client:
         """
         if isinstance(what, Recorded):
             what.wait(self.timeout)
-            what = what.receipt or self.receipts
-        return verify(self.receipts if what is None else what, vkey=vkey or self.vkey())
+            if what.receipt is None:
+                raise UnverifiedError(f"{what.type}: not acknowledged, so there is no receipt")
+            what = what.receipt
+        return verify(
+            self.receipts if what is None else what, vkey=self.vkey() if vkey is None else vkey
+        )
 
     def vkey(self) -> str:
-        """The ledger's key as it was seen first. Raises VerificationError where the server shows
-        another one now; NotSentError, ProblemError where it was never seen.
+        """The ledger's key as it was seen first, kept in `ledger.vkey`; asks the server only where
+        it was never seen. Raises VerificationError where the server has shown another one since;
+        NotSentError, ProblemError where it cannot be asked.
         """
-        from asof.errors import VerificationError
+        if self._other_key is not None:
+            raise self._other_key
+        pinned = read_pin(self.folder)
+        return pinned if pinned is not None else self._compared(self._ask())
 
-        path = self.folder / PIN_FILE
-        if path.exists():
-            pinned = path.read_text(encoding="ascii").strip()
-            if self._transport is None and self._questions is None:
-                return pinned
-            shown = self._shown_key()
-            if shown is not None and shown != pinned:
-                raise VerificationError(
-                    f"the server shows the key {shown}, and {path} holds {pinned}: another "
-                    "ledger, or a key that was changed. Ask its operator before you trust it"
-                )
-            return pinned
-        shown = self._ask().get("")["vkey"]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(shown + "\n", encoding="ascii")
-        log.warning("asof: first seen key of this ledger, to be compared: %s", shown)
-        return str(shown)
-
-    def _shown_key(self) -> Optional[str]:
+    def _compared(self, transport: Transport) -> str:
+        """The key that the server shows, kept if it is the first. Raises VerificationError for
+        another one; what `Transport.get` raises."""
+        shown = str(transport.get("")["vkey"])
         try:
-            return str(self._ask().get("")["vkey"])
-        except AsofError:
-            return None
+            if keep_pin(self.folder, shown):
+                log.warning("asof: first seen key of this ledger, to be compared: %s", shown)
+        except VerificationError as error:
+            self._other_key = error
+            raise
+        self._other_key = None
+        return shown
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -220,6 +257,9 @@ class Client:
         if not self.pipeline:
             raise AsofError("which pipeline? asof.configure(pipeline=…) or ASOF_PIPELINE")
         return self.pipeline
+
+    def _is_configured(self) -> bool:
+        return bool(self.server and self.ledger)
 
     def _ask(self) -> Transport:
         if self._questions is None:
@@ -229,9 +269,17 @@ class Client:
         return self._questions
 
     def _connect(self) -> Optional[Transport]:
-        """The sender's own connection."""
+        """The sender's own connection; nothing is sent to a server that shows another key. Raises
+        VerificationError, ProblemError, NotSentError."""
         if self._transport is None:
-            self._transport = self._connected()
+            found = self._connected()
+            if found is not None:
+                try:
+                    self._compared(found)
+                except AsofError:
+                    found.close()
+                    raise
+            self._transport = found
         return self._transport
 
     def _connected(self) -> Optional[Transport]:
@@ -240,7 +288,14 @@ class Client:
         return Transport(self.server, self.token, self.ledger, timeout=self.timeout)
 
     def _new_sender(self) -> Sender:
-        return Sender(self._spool, self._connect, self._answered, self._refused)
+        return Sender(self._spool, self._connect, self._answered, self._refused, self._ended)
+
+    def _ended(self) -> None:
+        """The sender has ended: its locks and its connection are given back."""
+        self._spool.close()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
 
     def _answered(self, group: Group, answer: dict[str, Any]) -> None:
         """Keep the receipts; tell whoever waits. In the sender's thread."""
@@ -254,23 +309,28 @@ class Client:
             )
             for told in answer.get("receipts", ())
         ]
-        with self.receipts.open("a", encoding="utf-8") as file:
-            file.writelines(receipt.line() + "\n" for receipt in receipts)
+        if receipts:
+            text = "".join(receipt.line() + "\n" for receipt in receipts)
+            append_line(self.receipts, text.encode())
         first = answer["first_index"]
-        for number, place in enumerate(_places(group)):
-            found = self._waiting.pop(place, None)
+        for number, found in enumerate(self._told(group)):
             if found is not None:
                 found.receipt = receipts[number] if receipts else None
                 found.index = first + number
 
     def _refused(self, group: Group, error: AsofError) -> None:
-        for place in _places(group):
-            found = self._waiting.pop(place, None)
+        for found in self._told(group):
             if found is not None:
                 found.error = error
 
+    def _told(self, group: Group) -> list[Optional[Recorded]]:
+        """Who waits for each record of the group, where somebody does."""
+        with self._registering:
+            return [self._waiting.pop((group.segment.name, end), None) for end in group.ends]
+
     def _at_exit(self) -> None:
-        if not self._sender.close(EXIT_SECONDS):
+        self.close(EXIT_SECONDS)
+        if self._spool.left():
             log.warning(
                 "asof: not everything was acknowledged; the rest is kept in %s", self.folder
             )
@@ -278,14 +338,19 @@ class Client:
     def _after_fork(self) -> None:
         """In the child: a spool segment, a sender and connections of its own."""
         self._spool.forget()
-        self._waiting = {}
+        self._waiting = _Waiting()
+        self._registering = threading.Lock()
         self._transport = self._questions = None
         self._sender = self._new_sender()
 
 
-def _places(group: Group) -> list[tuple[str, int]]:
-    """Where each record of a group ends in its segment: what `Spool.write` returned for it."""
-    return [(group.segment.name, end) for end in group.segment.ends(group)]
+def _ours(error: Exception) -> AsofError:
+    """The error as one of this library's, so that callers need to know one family."""
+    if isinstance(error, AsofError):
+        return error
+    made = AsofError(f"{type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
 
 
 def _segment(text: str) -> str:

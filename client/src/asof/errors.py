@@ -4,7 +4,7 @@ for.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 __all__ = ["AsofError", "NotSentError", "ProblemError", "UnverifiedError", "VerificationError"]
 
@@ -21,6 +21,7 @@ class ProblemError(AsofError):
         self.slug = str(body.get("type", "")).rpartition("/")[2] or "unknown"
         self.detail = str(body.get("detail", ""))
         self.pointer = str(body.get("pointer", ""))
+        self.retry_after: Optional[float] = None
         super().__init__(f"{self.slug}: {self.detail or f'HTTP {status}'}")
 
 

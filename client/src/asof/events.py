@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, Optional
 
-__all__ = ["event", "now", "plain", "reference"]
+from asof.errors import AsofError
+
+__all__ = ["event", "instant", "now", "plain", "reference"]
 
 MOST_TEXT = 2_000
 MOST_ITEMS = 200
 MOST_DEPTH = 8
 
 
-def event(type_name: str, data: Mapping[str, Any], stream: str | None = None) -> dict[str, Any]:
+def event(type_name: str, data: Mapping[str, Any], stream: Optional[str] = None) -> dict[str, Any]:
     """An event with the time at which it happened, as the server takes it."""
-    told: dict[str, Any] = {"type": type_name, "data": {**data}}
+    made: dict[str, Any] = {"type": type_name, "data": {**data}}
     if stream is not None:
-        told["stream"] = stream
-    told["data"].setdefault("effective_at", now())
-    return told
+        made["stream"] = stream
+    made["data"].setdefault("effective_at", now())
+    return made
 
 
 def now() -> str:
     """This instant, in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def instant(at: Any) -> Optional[str]:
+    """A time as the server takes it: a text as it is, a datetime with its offset. Raises AsofError
+    for a datetime without one, which could mean any of a day's hours."""
+    if not isinstance(at, datetime):
+        return None if at is None else str(at)
+    if at.tzinfo is None:
+        raise AsofError(f"{at}: a time needs an offset, such as datetime.now(timezone.utc)")
+    return at.isoformat()
 
 
 def reference(kind: str, name: str, version: str) -> str:

@@ -1,60 +1,34 @@
-"""Runs and what they use and make: `with asof.run(…)`, `@asof.track`, datasets, models, configs.
+"""Runs: `with asof.run(…)` and `@asof.track`, with what they use, make and measure.
 
-Digests are taken in the calling thread, because a file may change a moment later: about a second
-for a gigabyte, remembered while size, times and place stay the same. All else is one write to the
-spool.
+A run's beginning and its end are one write to the spool each. Metrics are kept in memory until the
+end: a process that is killed before has a run that began.
 """
 
 from __future__ import annotations
 
 import contextvars
 import functools
-import hashlib
 import inspect
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
-from asof.events import plain, reference
+from asof.events import plain
 from asof.html import table
+from asof.versions import Reference, record_version, references
 
 if TYPE_CHECKING:
     from asof.client import Client
 
-__all__ = [
-    "Reference",
-    "Run",
-    "current_run",
-    "record_config",
-    "record_file",
-    "record_object",
-    "track",
-]
+__all__ = ["Run", "current_run", "track", "used"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PathLike = Union[str, "os.PathLike[str]"]
-PIECE = 1 << 20
 
 _current: contextvars.ContextVar[Optional[Run]] = contextvars.ContextVar("asof_run", default=None)
-
-
-class Reference(str):
-    """A recorded version, `<kind>/<name>@<version>`: a text that can be an input or an output."""
-
-    digest: str
-
-    def __new__(cls, text: str, digest: str) -> Reference:
-        made = super().__new__(cls, text)
-        made.digest = digest
-        return made
-
-    def _repr_html_(self) -> str:
-        return table("Version", {"reference": str(self), "digest": self.digest})
 
 
 class Run:
@@ -66,7 +40,7 @@ class Run:
         kind: str,
         *,
         name: Optional[str] = None,
-        inputs: Iterable[str] = (),
+        inputs: Union[str, Iterable[str]] = (),
         params: Optional[Mapping[str, Any]] = None,
         pipeline: Optional[str] = None,
         stage: Optional[str] = None,
@@ -76,7 +50,7 @@ class Run:
         self.id = name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
         self.pipeline = pipeline or client.pipeline or "unnamed"
         self.stage = stage or client.stage
-        self.inputs = [str(one) for one in inputs]
+        self.inputs = references(inputs)
         self.params = dict(params or {})
         self.outputs: list[str] = []
         self.metrics: dict[str, Any] = {}
@@ -124,13 +98,15 @@ class Run:
 
     def record_model(self, what: Any, *, name: str, **more: Any) -> Reference:
         """Record a model that this run made: a file, or an object by its class and parameters."""
-        found = record_object(self.client, "model", what, name=name, parents=self.inputs, **more)
-        self.outputs.append(str(found))
-        return found
+        return self._made("model", what, name, more)
 
-    def record_dataset(self, what: PathLike, *, name: str, **more: Any) -> Reference:
-        """Record a dataset that this run made."""
-        found = record_file(self.client, "dataset", what, name=name, parents=self.inputs, **more)
+    def record_dataset(self, what: Any, *, name: str, **more: Any) -> Reference:
+        """Record a dataset that this run made: a file, a folder, a frame."""
+        return self._made("dataset", what, name, more)
+
+    def _made(self, kind: str, what: Any, name: str, more: dict[str, Any]) -> Reference:
+        parents = more.pop("parents", self.inputs)
+        found = record_version(self.client, kind, what, name=name, parents=parents, **more)
         self.outputs.append(str(found))
         return found
 
@@ -146,8 +122,9 @@ class Run:
         trace: Optional[TracebackType],
     ) -> None:
         if self._token is not None:
-            _current.reset(self._token)
-        if kind is None:
+            with suppress(ValueError):  # ended in another context than it began in
+                _current.reset(self._token)
+        if kind is None or (isinstance(error, SystemExit) and not error.code):
             self.finish()
             return
         status = "cancelled" if kind in (KeyboardInterrupt, SystemExit) else "failed"
@@ -170,6 +147,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def used(version: Reference) -> Reference:
+    """What is recorded while a run is under way is one of its inputs: what it makes from then on
+    has it as a parent."""
+    run = current_run()
+    if run is not None and version.digest and str(version) not in run.inputs:
+        run.inputs.append(str(version))
+    return version
+
+
 def current_run() -> Optional[Run]:
     """The run of the innermost `with` of this thread or task."""
     return _current.get()
@@ -185,14 +171,18 @@ def track(
     """Each call of the function is a run, with its arguments as parameters."""
 
     def decorate(wrapped: Function) -> Function:
-        signature = inspect.signature(wrapped)
+        called = getattr(wrapped, "__qualname__", type(wrapped).__qualname__)
+        try:
+            signature: Optional[inspect.Signature] = inspect.signature(wrapped)
+        except (TypeError, ValueError):  # some built-in functions tell none
+            signature = None
 
         def begin(args: Any, kwargs: Any) -> Run:
-            try:
-                given = dict(signature.bind_partial(*args, **kwargs).arguments)
-            except TypeError:
-                given = {}
-            made = Run(client(), kind, params={"function": wrapped.__qualname__, **given})
+            given: dict[str, Any] = {}
+            if signature is not None:
+                with suppress(TypeError):  # the call itself will say so
+                    given = dict(signature.bind_partial(*args, **kwargs).arguments)
+            made = Run(client(), kind, params={"function": called, **given})
             if name is not None:
                 made.id = f"{name}-{made.id}"
             return made
@@ -214,167 +204,3 @@ def track(
         return call  # type: ignore[return-value]
 
     return decorate if function is None else decorate(function)
-
-
-# ----------------------------------------------------------------------------------------- versions
-
-
-def record_file(
-    client: Client,
-    kind: str,
-    what: PathLike,
-    *,
-    name: str,
-    version: Optional[str] = None,
-    parents: Iterable[str] = (),
-    metadata: Optional[Mapping[str, Any]] = None,
-) -> Reference:
-    """Record the version of a file or folder, by its content."""
-    path = Path(what)
-    try:
-        digest, size = _digest_of(path)
-    except OSError as error:
-        client.trouble(error)
-        return Reference(reference(kind, name, version or "unknown"), "")
-    return _recorded(
-        client,
-        kind,
-        name,
-        digest,
-        version=version,
-        parents=parents,
-        metadata=metadata,
-        location=path.resolve().as_uri(),
-        size=size,
-    )
-
-
-def record_object(
-    client: Client,
-    kind: str,
-    what: Any,
-    *,
-    name: str,
-    version: Optional[str] = None,
-    parents: Iterable[str] = (),
-    metadata: Optional[Mapping[str, Any]] = None,
-) -> Reference:
-    """Record a file, or an object by its class and parameters (`get_params`, `get_config`): those
-    are what is digested then, and the version says no more than that."""
-    if isinstance(what, (str, os.PathLike)):
-        return record_file(
-            client, kind, what, name=name, version=version, parents=parents, metadata=metadata
-        )
-    told = {
-        "class": f"{type(what).__module__}.{type(what).__qualname__}",
-        "parameters": described(what),
-    }
-    content = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
-    return _recorded(
-        client,
-        kind,
-        name,
-        f"sha256:{hashlib.sha256(content).hexdigest()}",
-        version=version,
-        parents=parents,
-        metadata={**told, "digest_of": "class and parameters", **(metadata or {})},
-    )
-
-
-def record_config(
-    client: Client, what: Union[PathLike, Mapping[str, Any]], *, name: str, **more: Any
-) -> Reference:
-    """Record a configuration: a file, or values, which are kept with the version."""
-    if not isinstance(what, Mapping):
-        return record_file(client, "config", what, name=name, **more)
-    values = plain(what)
-    content = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    metadata = {**more.pop("metadata", {}), "values": values}
-    return _recorded(client, "config", name, digest, metadata=metadata, **more)
-
-
-def described(what: Any) -> Any:
-    """The parameters of an object, where it tells them."""
-    for method in ("get_params", "get_config"):
-        ask = getattr(what, method, None)
-        if callable(ask):
-            try:
-                return plain(ask())
-            except Exception:
-                return None
-    return None
-
-
-def _recorded(
-    client: Client,
-    kind: str,
-    name: str,
-    digest: str,
-    *,
-    version: Optional[str] = None,
-    parents: Iterable[str] = (),
-    metadata: Optional[Mapping[str, Any]] = None,
-    **more: Any,
-) -> Reference:
-    told = version or digest.partition(":")[2]
-    data: dict[str, Any] = {"kind": kind, "name": name, "version": told, "digest": digest, **more}
-    data["restorable"] = "verify_only"
-    if parents := [str(one) for one in parents]:
-        data["parents"] = parents
-    if metadata:
-        data["metadata"] = plain(metadata)
-    client.record("asset.version.recorded/1", data)
-    found = Reference(reference(kind, name, told), digest)
-    run = current_run()
-    if run is not None and str(found) not in run.inputs and kind in ("dataset", "config"):
-        run.inputs.append(str(found))
-    return found
-
-
-_remembered: dict[tuple[str, int, int, int], tuple[str, int]] = {}
-
-
-def _digest_of(path: Path) -> tuple[str, int]:
-    """SHA-256 of a file's bytes, or of a folder's listing (ADR 0040), and the bytes read."""
-    if path.is_dir():
-        return _tree_digest(path)
-    seen = path.stat()
-    mark = (str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ino)
-    found = _remembered.get(mark)
-    if found is None:
-        found = _remembered[mark] = (f"sha256:{_file_digest(path)}", seen.st_size)
-        if len(_remembered) > 10_000:
-            _remembered.clear()
-    return found
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _tree_digest(folder: Path) -> tuple[str, int]:
-    entries, total = [], 0
-    for path in sorted(
-        folder.rglob("*"), key=lambda one: one.relative_to(folder).as_posix().encode()
-    ):
-        if path.is_symlink() or not path.is_file():
-            continue
-        size = path.stat().st_size
-        total += size
-        entries.append(
-            {
-                "mode": "100755" if os.access(path, os.X_OK) else "100644",
-                "path": path.relative_to(folder).as_posix(),
-                "sha256": _file_digest(path),
-                "size": size,
-            }
-        )
-    listing = {"entries": entries, "format": "asof.tree/1"}
-    text = json.dumps(listing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    content = text.encode()
-    return f"sha256:{hashlib.sha256(content).hexdigest()}", total

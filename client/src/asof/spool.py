@@ -4,165 +4,45 @@
 
     spool = Spool(folder, limit=1 << 30)
     place = spool.write(record)               # in the calling thread: one write, no waiting
-    for group in spool.groups(): …            # for the sender; spool.sent(group) afterwards
+    for segment in spool.segments(): …        # for the sender: segment.next_group()
 
-Each process writes a segment of its own, `<id>.spool`, and holds a lock on it while it lives; so
+Each process writes a segment of its own (asof.segments) and holds a lock on it while it lives; so
 ranks and forks never tread on each other, and a segment whose lock is free belongs to nobody any
-more: any process adopts it and sends what is left. A record is length, CRC-32 and JSON. Beside it
-`<id>.sent` says what was put together into one request and what was acknowledged, so that a
-request that is sent again after a crash is the same request, under the same key: (segment, from,
-to).
+more: any process adopts it and sends what is left.
 
 What is promised when the process dies right after `write`: nothing is lost, the operating system
-has it. When the machine loses power: what was written in the last seconds may be lost, unless
-`durable`. A torn last record, of a machine that died while writing, was never acknowledged to the
-caller either.
+has it. When the machine loses power: what was written in the last seconds and not sent may be lost,
+unless `durable`. What cannot be read afterwards is kept as `<id>.damaged`, and said.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
+import logging
 import os
 import secrets
-import struct
 import threading
-import zlib
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Optional
 
 from asof.errors import NotSentError
+from asof.segments import Segment, framed
 
-__all__ = ["Group", "Spool", "SpoolFullError"]
+__all__ = ["Spool", "SpoolFullError"]
 
-HEAD = struct.Struct("<II")
-MOST_EVENTS = 500
-MOST_BYTES = 1 << 20
+log = logging.getLogger("asof")
+
 MOST_SEGMENT = 16 << 20
+KEEP_SEGMENT = 1 << 20
+"""A segment that was sent is written on up to here: a new file costs the caller more than a
+write.
+"""
+RECOUNT_SECONDS = 1.0
 
 
 class SpoolFullError(NotSentError):
     """The spool has reached its limit: the record was not kept."""
-
-
-class Group(NamedTuple):
-    """Records that go into one request: the bytes `start` to `stop` of a segment."""
-
-    segment: Segment
-    start: int
-    stop: int
-    records: list[dict[str, Any]]
-
-    @property
-    def key(self) -> str:
-        """The idempotency key: the same for the same bytes, whoever sends them."""
-        return f"asof-client/{self.segment.name}/{self.start}-{self.stop}"
-
-
-class Segment:
-    """One file of records, and beside it what became of them. Locked by whoever sends it."""
-
-    def __init__(self, path: Path, lock: int) -> None:
-        self.path = path
-        self.name = path.stem
-        self.lock = lock
-        self.sent_path = path.with_suffix(".sent")
-        self.done = 0
-        self.begun: Optional[int] = None
-        self._read_sent()
-
-    def _read_sent(self) -> None:
-        """Lines `B <from> <to>` (a request was put together) and `D <to>` (acknowledged). A torn
-        last line is one that did not happen."""
-        try:
-            lines = self.sent_path.read_text(encoding="ascii").split("\n")[:-1]
-        except FileNotFoundError:
-            return
-        for line in lines:
-            word, *numbers = line.split(" ")
-            if word == "B":
-                self.begun = int(numbers[1])
-            elif word == "D":
-                self.done, self.begun = int(numbers[0]), None
-
-    def next_group(self) -> Optional[Group]:
-        """What goes into the next request: the one that was begun, or as much as fits."""
-        with self.path.open("rb") as file:
-            file.seek(self.done)
-            data = file.read(MOST_BYTES + MOST_SEGMENT)
-        records: list[dict[str, Any]] = []
-        at = 0
-        for record, end in _records(data):
-            if self.begun is not None and self.done + end > self.begun:
-                break
-            full = self.begun is None and (len(records) == MOST_EVENTS or end > MOST_BYTES)
-            if full and records:
-                break
-            records.append(record)
-            at = end
-        if not records:
-            return None
-        return Group(self, self.done, self.done + at, records)
-
-    def begin(self, group: Group) -> None:
-        """Before the request: from now on these records belong together."""
-        if self.begun != group.stop:
-            self._say(f"B {group.start} {group.stop}\n")
-            self.begun = group.stop
-
-    def split(self, group: Group) -> list[Group]:
-        """The records of a group that was refused, each for itself."""
-        with self.path.open("rb") as file:
-            file.seek(group.start)
-            data = file.read(group.stop - group.start)
-        found, start = [], group.start
-        for record, end in _records(data):
-            found.append(Group(self, start, group.start + end, [record]))
-            start = group.start + end
-        return found
-
-    def ends(self, group: Group) -> list[int]:
-        """Where each record of a group ends."""
-        return [one.stop for one in self.split(group)]
-
-    def finish(self, group: Group) -> None:
-        """After the answer."""
-        self._say(f"D {group.stop}\n")
-        self.done, self.begun = group.stop, None
-
-    def size(self) -> int:
-        """The bytes of the segment."""
-        return self.path.stat().st_size
-
-    def remove(self) -> None:
-        """Everything in it was sent."""
-        self.path.unlink(missing_ok=True)
-        self.sent_path.unlink(missing_ok=True)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        os.close(self.lock)
-
-    def _say(self, line: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        handle = os.open(self.sent_path, flags, 0o600)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
-
-
-def _records(data: bytes) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each whole record with where it ends; stops before one that is torn or damaged."""
-    at = 0
-    while at + HEAD.size <= len(data):
-        length, check = HEAD.unpack_from(data, at)
-        body = data[at + HEAD.size : at + HEAD.size + length]
-        if len(body) != length or zlib.crc32(body) != check:
-            return
-        at += HEAD.size + length
-        yield json.loads(body), at
 
 
 class Spool:
@@ -171,29 +51,29 @@ class Spool:
     def __init__(self, folder: Path, *, limit: int, durable: bool = False) -> None:
         self.folder = folder
         self._limit = limit
+        self._keep = min(KEEP_SEGMENT, limit // 4)
         self._durable = durable
         self._mutex = threading.Lock()
         self._own: Optional[Segment] = None
         self._adopted: dict[Path, Segment] = {}
+        self._begun: list[Path] = []
         self._handle = -1
         self._length = 0
         self._total = 0
+        self._counted = 0.0
 
     def write(self, record: bytes) -> tuple[str, int]:
         """Keep a record; where it stands (segment, end). Raises SpoolFullError; OSError where the
         disk does not take it.
         """
-        data = HEAD.pack(len(record), zlib.crc32(record)) + record
+        data = framed(record)
         with self._mutex:
             if self._own is None or self._length > MOST_SEGMENT:
                 self._open_segment()
             own = self._own
             assert own is not None  # noqa: S101 - opened above
             if self._total + len(data) > self._limit:
-                raise SpoolFullError(
-                    f"the spool {self.folder} holds {self._total} bytes, which is its limit: is "
-                    "the server away for long? Later records are not kept"
-                )
+                self._refuse_what_does_not_fit(len(data))
             written = os.write(self._handle, data)
             if written != len(data):  # the disk is full: leave no half record before the next one
                 os.ftruncate(self._handle, self._length)
@@ -207,37 +87,65 @@ class Spool:
     def segments(self) -> list[Segment]:
         """Those that this process sends: its own, its earlier ones, and those that nobody holds any
         more. Oldest first."""
+        there = list(self.folder.glob("*.spool"))  # without the mutex: a call must not wait for it
         with self._mutex:
-            own = self._own
-            for path in self.folder.glob("*.spool"):
-                if path in self._adopted or (own is not None and path == own.path):
-                    continue
-                lock = _locked(path)
-                if lock is not None:
-                    self._adopted[path] = Segment(path, lock)
-            found = [*self._adopted.values()] + ([] if own is None else [own])
-        return sorted(found, key=lambda segment: segment.name)
+            held = {*self._adopted, *([] if self._own is None else [self._own.path])}
+        for path in there:
+            lock = None if path in held else _locked(path)
+            if lock is not None:
+                found = Segment(path, lock)
+                with self._mutex:
+                    self._adopted[path] = found
+        with self._mutex:
+            own = [] if self._own is None else [self._own]
+            return sorted([*self._adopted.values(), *own], key=lambda segment: segment.name)
 
-    def is_own(self, segment: Segment) -> bool:
-        """Whether this process still writes to it."""
-        return segment is self._own
-
-    def end(self, segment: Segment) -> None:
-        """All of it was sent: remove it. The own one only where nothing was added meanwhile; the
-        next record begins another.
+    def end(self, segment: Segment, *, closing: bool = False) -> None:
+        """All that can be read of it was sent: remove it. Its own only where it has grown, or at
+        the end, and nothing was added meanwhile; the next record begins another.
         """
         with self._mutex:
             own = segment is self._own
-            if own and segment.done < self._length:
+            if own and (segment.done < self._length or (self._length < self._keep and not closing)):
                 return
             size = segment.size()
-            segment.remove()
+            if segment.done < size:
+                kept = segment.set_aside()
+                log.error(
+                    "asof: the last %d bytes of a spool file cannot be read (power loss, or a "
+                    "damaged disk); they are kept in %s",
+                    size - segment.done,
+                    kept,
+                )
+            else:
+                segment.remove()
             segment.release()
             self._adopted.pop(segment.path, None)
             self._total = max(0, self._total - size)
             if own:
                 os.close(self._handle)
                 self._own = None
+
+    def close(self) -> None:
+        """Give up all locks, so that another may send what is left. A later `write` begins a new
+        segment."""
+        with self._mutex:
+            held = [*self._adopted.values(), *([] if self._own is None else [self._own])]
+        for segment in held:
+            if segment.done == segment.size():
+                self.end(segment, closing=True)
+        with self._mutex:
+            if self._own is not None:
+                os.close(self._handle)
+                self._adopted[self._own.path] = self._own
+                self._own = None
+            for segment in self._adopted.values():
+                segment.release()
+            self._adopted = {}
+
+    def left(self) -> list[Path]:
+        """The files that this process began and that were not sent whole."""
+        return [path for path in self._begun if path.exists()]
 
     def forget(self) -> None:
         """In a forked child: the parent's segments are the parent's."""
@@ -249,32 +157,47 @@ class Spool:
             segment.release()
         self._own = None
         self._adopted = {}
+        self._begun = []
 
-    def pending(self) -> int:
-        """Bytes that are not acknowledged, of this process."""
-        own = self._own
-        return 0 if own is None else self._length - own.done
+    def _refuse_what_does_not_fit(self, size: int) -> None:
+        """Others may have sent theirs meanwhile: count again, now and then, before refusing."""
+        if time.monotonic() - self._counted > RECOUNT_SECONDS:
+            self._count()
+        if self._total + size > self._limit:
+            raise SpoolFullError(
+                f"the spool {self.folder} holds {self._total} bytes, which is its limit: is "
+                "the server away for long? Later records are not kept"
+            )
+
+    def _count(self) -> None:
+        self._counted = time.monotonic()
+        self._total = sum(_size(path) for path in self.folder.glob("*.spool"))
 
     def _open_segment(self) -> None:
+        """A file gets its name when it is locked: before, another process could adopt it."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        path = self.folder / f"{name}.spool"
+        unnamed = path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        handle = os.open(unnamed, flags, 0o600)
+        lock = _locked(unnamed)
+        assert lock is not None  # noqa: S101 - nobody else knows the file yet
         if self._own is not None:  # it is full: only to be sent from now on
             os.close(self._handle)
             self._adopted[self._own.path] = self._own
-        name = f"{_now_nanos():020d}-{os.getpid()}-{secrets.token_hex(4)}"
-        path = self.folder / f"{name}.spool"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        handle = os.open(path, flags, 0o600)
-        lock = _locked(path)
-        assert lock is not None  # noqa: S101 - nobody else knows the file yet
         self._handle, self._length = handle, 0
         self._own = Segment(path, lock)
-        self._total = sum(one.stat().st_size for one in self.folder.glob("*.spool"))
+        unnamed.rename(path)
+        self._begun = [*self.left(), path]
+        self._count()
 
 
-def _now_nanos() -> int:
-    import time
-
-    return time.time_ns()
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process has sent it
+        return 0
 
 
 def _locked(path: Path) -> Optional[int]:
