@@ -92,6 +92,7 @@ def test_whatever_does_not_hold_is_nobody(running: Running, provider: Provider) 
         "from the future": provider.token(iat=now + 600, exp=now + 900),
         "old": provider.token(iat=now - 90_000, exp=now + 300),
         "no end at all": provider.token(exp=float("nan")),
+        "an end that no float holds": provider.token(exp=10**400),
         "no subject": provider.token(sub=None),
         "no role": provider.token(groups=["others"]),
         "roles of a wrong kind": provider.token(groups={"ml-auditors": True}),

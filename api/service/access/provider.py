@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +50,7 @@ MOST_AGE_SECONDS: Final = 86_400
 REFRESH_SECONDS: Final = 300.0
 LEAST_PAUSE_SECONDS: Final = 60.0
 MOST_TOKEN: Final = 8 << 10
+YEAR_10000: Final = 253_402_300_800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,8 @@ class Provider:
         except (JoseError, TypeError, KeyError):
             return None
         claims = dict(found.claims)
-        if not math.isfinite(claims["exp"]) or not math.isfinite(claims["iat"]):
-            return None
+        if not all(0 <= claims[name] < YEAR_10000 for name in ("exp", "iat")):
+            return None  # also what is no number (NaN), and what no float holds
         age = self.clock() - claims["iat"]
         return claims if -SKEW_SECONDS <= age <= MOST_AGE_SECONDS else None
 
