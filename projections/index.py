@@ -225,12 +225,14 @@ class Index:
         before an entry that cannot be applied and shall not be put aside.
         """
         target = self._reader.size()
-        size = self.check()
+        begun = size = self.check()
         with _Ahead(self._reader, target) as ahead:
             while size < target:
                 size = self._applied(*ahead.take(size), target)
                 if progress is not None:
                     progress(size, target)
+        if size - begun >= max(begun, BATCH):  # what the planner knew is of a far smaller index
+            self._tables.analyze()
         return size
 
     def _applied(self, rows: list[Row], traces: Traces | None, target: int) -> int:

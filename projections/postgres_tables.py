@@ -247,8 +247,18 @@ class PostgresTables:
         with _translated(self.name), self._connection.transaction():
             self._run("patience")
             self._make_tables(self._fixed, "loaded")
-            for table in TABLES:
-                self._run_on(table, self._fixed, "analyze")
+            self._analyze(self._fixed)
+
+    def analyze(self) -> None:
+        if self._fixed is not None:  # a load is analysed at its end
+            return
+        with self.reading() as build:
+            self._run("patience")
+            self._analyze(build.number)
+
+    def _analyze(self, build: int) -> None:
+        for table in TABLES:
+            self._run_on(table, build, "analyze")
 
     def digests(self, build: int) -> dict[str, str]:
         self._run("patience")

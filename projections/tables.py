@@ -140,6 +140,10 @@ class Tables(Protocol):
         """Whatever is quicker done once all rows are there."""
         ...
 
+    def analyze(self) -> None:
+        """Tell the planner what the live build holds now, where it would be long in seeing it."""
+        ...
+
     def digests(self, build: int) -> dict[str, str]:
         """A digest of each compared table of a build, over its rows in whatever order; inside
         `writing`.

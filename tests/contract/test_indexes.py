@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 
 from ledger.errors import ConflictError, TamperError
@@ -18,7 +19,7 @@ from projections.replay import replayed
 from projections.state import state
 from projections.tables import MovedError, Tables, UnfitRowError
 from tests.support.histories import SECOND, START, Step, draft, written
-from tests.support.indexes import Indexes
+from tests.support.indexes import Indexes, InPostgres
 from tests.support.story import NOW, STREAM, Story, changed, story
 
 ASKED = ("demand", "live")
@@ -74,6 +75,37 @@ def test_batches_of_any_size_give_the_same_rows(
         told.write(START + 100 * SECOND, [changed("model", "model/m@3")])
         index.catch_up()
         assert tuple(contents(index).items()) not in found  # the comparison can fail
+
+
+def test_the_planner_knows_what_was_indexed(
+    told: Story, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    with closing(indexes.open(told.reader)) as index:
+        analyze = index._tables.analyze
+        monkeypatch.setattr(index._tables, "analyze", lambda: (asked.append(1), analyze()))
+        index.catch_up()
+        assert asked == []  # a dozen entries are no reason
+        index.drop()
+        monkeypatch.setattr(index_module, "BATCH", 10)
+        assert planned(indexes) in (0, None)
+        index.catch_up()
+        assert asked == [1] and planned(indexes) != 0
+        told.write(START + 100 * SECOND, [changed("model", "model/m@3")])
+        index.catch_up()
+        assert asked == [1]  # it has not doubled
+
+
+def planned(indexes: Indexes) -> int | None:
+    """How many changes PostgreSQL's planner believes in; SQLite's believes in nothing."""
+    if not isinstance(indexes, InPostgres):
+        return None
+    with psycopg.connect(indexes.url) as connection:
+        (rows,) = connection.execute(
+            "SELECT greatest(reltuples, 0)::int FROM pg_class"
+            " WHERE oid = 'asof_projections.change_3_0'::regclass"
+        ).fetchone() or (0,)
+    return int(rows)
 
 
 def test_two_may_share_it(told: Story, indexes: Indexes) -> None:

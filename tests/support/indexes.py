@@ -20,7 +20,7 @@ from projections.tables import Tables
 from scripts.clusters import Server
 from tests.support.postgres import database_of, prepared
 
-__all__ = ["Indexes", "indexes"]
+__all__ = ["InPostgres", "Indexes", "indexes"]
 
 
 class Indexes(Protocol):
@@ -58,7 +58,7 @@ class _Files:
         return Index.open(None, reader)
 
 
-class _Databases:
+class InPostgres:
     kind = "postgres"
 
     def __init__(self, url: str) -> None:
@@ -89,4 +89,4 @@ def indexes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Indexes]
         return
     server: Server = request.getfixturevalue("postgres")
     with database_of(server) as url:
-        yield _Databases(prepared(url))
+        yield InPostgres(prepared(url))
