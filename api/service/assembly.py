@@ -110,9 +110,12 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             metrics.alarms.inc()
 
         provider = None if configuration.oidc is None else Provider(configuration.oidc)
-        login, sessions = logins_of(provider)
+        login, sessions = logins_of(provider, access.grants)
         authenticate = Credentials(
-            access.authenticator, None if provider is None else JwtAuthenticator(provider), sessions
+            access.authenticator,
+            access.grants,
+            None if provider is None else JwtAuthenticator(provider),
+            sessions,
         ).authenticate
 
         def refused(why: str, who: Caller | None, ledger: str | None) -> None:

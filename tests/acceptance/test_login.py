@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -244,8 +245,23 @@ def test_an_id_token_without_a_signature(running: Running, provider: Provider) -
 
 
 def test_somebody_without_a_role(running: Running, provider: Provider) -> None:
-    provider.person = {"groups": ["others"]}
-    assert refused(running, provider) == 403
+    """Until a ledger grants one to their principal, and no longer than that: in an open session,
+    too.
+    """
+    provider.person = {"groups": ["others"], "sub": "grace"}
+    with running.client() as browser, running.client("admin") as by:
+        told = logged_in(browser, provider)
+        assert told.status_code == 403 and SESSION not in cookies_of(told)
+        whom = re.search(r"user:[0-9a-f]{24}", told.json()["detail"])
+        assert whom is not None
+        role = {"principal": whom[0], "role": "operator"}
+        granted = by.post(f"{L}/access/grants", json=role, headers={"Idempotency-Key": "g"})
+        assert granted.is_success, granted.text
+        assert logged_in(browser, provider).status_code == 200
+        assert browser.get(f"{L}/entries").status_code == 200
+        assert browser.get("/v1/whoami").json()["ledgers"]["acme"]["roles"] == ["operator"]
+        by.post(f"{L}/access/revocations", json=role, headers={"Idempotency-Key": "r"})
+        assert browser.get(f"{L}/entries").status_code == 401
 
 
 def test_a_code_is_redeemed_once(running: Running, provider: Provider) -> None:

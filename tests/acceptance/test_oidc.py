@@ -25,7 +25,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def running(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    made = prepare(tmp_path_factory.mktemp("oidc"), roles=("recorder",))
+    made = prepare(tmp_path_factory.mktemp("oidc"), roles=("recorder", "admin"))
     config = f"""
 [ledgers.acme]
 store = "{made.environment["ASOF_STORE"]}"
@@ -70,6 +70,24 @@ def test_a_person_and_a_service_are_let_in(running: Running, provider: Provider)
         entry = client.get(f"/v1/ledgers/acme/entries/{done.json()['first_index']}").json()
         assert entry["actor"].startswith("service:")
     assert status(running, provider.token(key=provider.keys[1], algorithm="ES256")) == 200
+
+
+def test_what_the_ledger_grants_comes_to_what_the_claims_give(
+    running: Running, provider: Provider
+) -> None:
+    here = "/v1/ledgers/acme"
+    token = provider.token(sub="grace")
+    with running.client(headers={"Authorization": f"Bearer {token}"}) as client:
+        who = client.get("/v1/whoami").json()["principal"]
+        role = {"principal": who, "role": "operator"}
+        for path, roles in (("grants", ["auditor", "operator"]), ("revocations", ["auditor"])):
+            with running.client("admin") as by:
+                done = by.post(
+                    f"{here}/access/{path}", json=role, headers={"Idempotency-Key": path}
+                )
+                assert done.is_success, done.text
+            assert client.get("/v1/whoami").json()["ledgers"]["acme"]["roles"] == roles
+    assert status(running, provider.token(sub="ada", groups=["others"])) == 401
 
 
 def test_whatever_does_not_hold_is_nobody(running: Running, provider: Provider) -> None:

@@ -46,8 +46,10 @@ def url(tmp_path: Path) -> str:
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_named_point(url: str, tmp_path: Path, point: str, nth: int) -> None:
     journal = append_until_killed(url, Crash(point, nth), tmp_path)
-    assert len(journal.tried) == nth
-    assert len(journal.receipts) == nth - 1
+    # What is tended to is tended to behind the answer, beside which the next append may begin.
+    ahead = {0, 1} if point == "tend" else {0}
+    assert len(journal.tried) - nth in ahead
+    assert len(journal.receipts) - (nth - 1) in ahead
     check_recovered(url, journal)
     check_recovered(url, journal)
 

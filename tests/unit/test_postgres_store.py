@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from select import select
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -448,7 +449,8 @@ def test_a_connection_that_only_has_something_to_say_is_kept(pg_url: str) -> Non
     with closing(connect(pg_url, "reader")) as one, closing(connect(pg_url, "reader")) as two:
         one.execute("LISTEN asof_appended")
         two.execute("SELECT pg_notify('asof_appended', '1')")
-        until(lambda: is_alive(one) and is_alive(two))
+        assert select([one], [], [], 10)[0] == [one], "it has been told something"
+        assert is_alive(one) and is_alive(two)
         one.close()
         assert not is_alive(one)
 

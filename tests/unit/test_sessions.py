@@ -8,6 +8,7 @@ import pytest
 
 from api.service.access import sessions as module
 from api.service.access.credentials import Credentials
+from api.service.access.granting import Grants
 from api.service.access.sessions import IDLE_SECONDS, Sessions, Site, cookie_of
 from api.service.principal import Caller
 
@@ -125,8 +126,10 @@ def test_an_authorization_decides_alone(sessions: Sessions) -> None:
 
     asked: Any = Nobody()
     cookie = f"{NAME}={sessions.open(ADA)}"
-    with_sessions = Credentials(asked, None, sessions)
+    grants = Grants({})
+    with_sessions = Credentials(asked, grants, None, sessions)
     assert with_sessions.authenticate(scope(cookie)) is not None, "the control"
     assert with_sessions.authenticate(scope(cookie, authorization="Bearer x")) is None
-    assert Credentials(asked, asked, sessions).authenticate(scope("", authorization="x")) is None
-    assert Credentials(asked).authenticate(scope(cookie)) is None
+    stranger = Credentials(asked, grants, asked, sessions)
+    assert stranger.authenticate(scope("", authorization="x")) is None
+    assert Credentials(asked, grants).authenticate(scope(cookie)) is None

@@ -19,6 +19,7 @@ import structlog
 
 from api.service.access.authenticating import TokenAuthenticator
 from api.service.access.changing import Decision
+from api.service.access.granting import Grants
 from api.service.access.registry import Registry
 from api.service.requests import now_micros
 from ledger.errors import AsofError, ConflictError
@@ -44,6 +45,7 @@ class Access:
         for registry in self.registries.values():
             registry.refresh()
         self.authenticator = TokenAuthenticator(self.registries, clock=now_micros)
+        self.grants = Grants(self.registries)
 
     async def decide(self, here: Served, decide: Callable[[Registry], Made]) -> Made:
         """Decide on the newest state, record it at that version, let it hold at once; again where
@@ -85,3 +87,4 @@ class Access:
     async def _refreshed(self, registry: Registry) -> None:
         if await asyncio.to_thread(registry.refresh):
             self.authenticator.forget()
+            self.grants.forget()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from api.service.access.authenticating import TokenAuthenticator
+    from api.service.access.granting import Grants
     from api.service.access.oidc import JwtAuthenticator
     from api.service.access.sessions import Sessions
     from api.service.principal import Caller
@@ -27,10 +28,12 @@ class Credentials:
     def __init__(
         self,
         tokens: TokenAuthenticator,
+        grants: Grants,
         jwts: JwtAuthenticator | None = None,
         sessions: Sessions | None = None,
     ) -> None:
         self._tokens = tokens
+        self._grants = grants
         self._jwts = jwts
         self._sessions = sessions
 
@@ -38,11 +41,16 @@ class Credentials:
         """The caller of a request, or None where it has no valid credential."""
         header = _authorization(scope)
         if header is None:
-            return None if self._sessions is None else self._sessions.authenticate(scope)
+            session = None if self._sessions is None else self._sessions.authenticate(scope)
+            return self._granted(session)
         found = self._tokens.authenticate(header)
         if found is not None or self._jwts is None:
             return found
-        return self._jwts.authenticate(header)
+        return self._granted(self._jwts.authenticate(header))
+
+    def _granted(self, known: Caller | None) -> Caller | None:
+        """Whom the provider knows, with what the ledgers grant them."""
+        return None if known is None else self._grants.of(known)
 
 
 def _authorization(scope: Scope) -> str | None:

@@ -18,7 +18,7 @@ What is checked when the browser comes back (`end`), in this order:
 5. The token endpoint gives an ID token for the code and the verifier.
 6. Signature, issuer, audience (our client id) and times hold; `nonce` is the one derived; `azp`,
    where it is there, is our client id; the token was made within the last minutes.
-7. The configuration gives a role to one of its claims.
+7. The configuration gives a role to one of its claims, or a ledger to its principal.
 
 Only the configured addresses are ever asked, redirects are not followed, and neither code nor
 token is written anywhere.
@@ -47,6 +47,7 @@ from api.service.problems import ProblemError
 from ledger.errors import MalformedError
 
 if TYPE_CHECKING:
+    from api.service.access.granting import Grants
     from api.service.access.provider import LoginSettings, Provider
     from api.service.principal import Caller
 
@@ -73,20 +74,24 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Who logged in, and the path that they wanted."""
+    """Who logged in, with the roles of their claims; the ledgers in which they have a role, and
+    the path that they wanted.
+    """
 
     caller: Caller
+    ledgers: tuple[str, ...]
     return_to: str
 
 
 class Login:
     """Used in the event loop; `close` gives the connections back."""
 
-    def __init__(self, provider: Provider, settings: LoginSettings) -> None:
+    def __init__(self, provider: Provider, grants: Grants, settings: LoginSettings) -> None:
         site = Site(settings.site)
         self.cookie = site.cookie_name("login")
         self.is_tls = site.is_tls
         self._provider = provider
+        self._grants = grants
         self._settings = settings
         self._callback = site.address(CALLBACK)
         self._ended: OrderedDict[bytes, None] = OrderedDict()
@@ -137,11 +142,15 @@ class Login:
         claims = self._checked(token, _derived(secret, "nonce"))
         caller = self._provider.caller_of(claims, credential="session")
         if caller is None:
+            raise _again()
+        granted = self._grants.of(caller)
+        if granted is None:
             raise ProblemError(
                 "not-allowed",
-                "the provider knows you, and no role is written for you in the configuration",
+                f"the provider knows you, and you have no role here: ask an administrator to grant "
+                f"one to {caller.id}",
             )
-        return Ended(caller, return_to)
+        return Ended(caller, tuple(granted.roles), return_to)
 
     def _end_once(self, secret: str) -> None:
         """Before the provider is asked: of two who come back at once, one goes on."""
@@ -208,13 +217,13 @@ class Login:
         return claims
 
 
-def logins_of(provider: Provider | None) -> tuple[Login | None, Sessions | None]:
+def logins_of(provider: Provider | None, grants: Grants) -> tuple[Login | None, Sessions | None]:
     """Logins and sessions of browsers, where the configuration has them."""
     told = None if provider is None else provider.settings.login
     if provider is None or told is None:
         return None, None
     sessions = Sessions(Site(told.site), hours=told.session_hours, clock=time.monotonic)
-    return Login(provider, told), sessions
+    return Login(provider, grants, told), sessions
 
 
 async def _bounded(answer: httpx2.Response) -> bytes:

@@ -9,8 +9,8 @@
 Pinned: issuer, audience, asymmetric algorithms; keys come from the configured address alone, never
 from what a token says (`jku`, `x5u`), and are fetched again at most once a minute. The identity is
 issuer and subject, as `user:` or `service:` with a digest of both; an e-mail address never is.
-Which roles a claim stands for is written in the configuration, and is not an entry of the ledger:
-docs/access.md.
+Which roles a claim stands for is written in the configuration, and is not an entry of the ledger;
+what the ledgers grant to the same principal comes to it (`access.granting`): docs/access.md.
 """
 
 from __future__ import annotations
@@ -132,14 +132,16 @@ class Provider:
         return claims if -SKEW_SECONDS <= age <= MOST_AGE_SECONDS else None
 
     def caller_of(self, claims: Mapping[str, Any], *, credential: str) -> Caller | None:
-        """Whom checked claims stand for; None where no role is written for any of them."""
+        """Whom checked claims stand for, with the roles that are written for them in the
+        configuration, perhaps none. None where the subject is no text.
+        """
         told = claims.get(self.settings.role_claim, [])
         values = [told] if isinstance(told, str) else told if isinstance(told, list) else []
         roles: dict[str, set[str]] = {}
         for value in values:
             for ledger, role in self.settings.roles.get(str(value), ()):
                 roles.setdefault(ledger, set()).add(role)
-        if not roles or not isinstance(claims["sub"], str):
+        if not isinstance(claims["sub"], str):
             return None
         identity = f"{self.settings.issuer}\n{claims['sub']}".encode()
         kind = "service" if claims["sub"] == claims.get(self.settings.service_claim) else "user"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -46,9 +47,9 @@ class Reads:
         self._ledgers = ledgers
         self._counts: Counter[_Kind] = Counter()
 
-    def logged_in(self, caller: Caller) -> None:
+    def logged_in(self, caller: Caller, ledgers: Iterable[str]) -> None:
         """Somebody began a session: told in each ledger in which they have a role."""
-        for ledger in caller.permissions:
+        for ledger in ledgers:
             self._add(_Kind(ledger, caller.id, "login", "allowed"), 1)
 
     async def note(self, request: Request, action: str, count: int) -> None:

@@ -74,7 +74,7 @@ async def end(request: Request) -> Response:
     except ProblemError:
         request.app.state.refused("login", None, None)
         raise
-    request.app.state.logged_in(ended.caller)
+    request.app.state.logged_in(ended.caller, ended.ledgers)
     sessions: Sessions = request.app.state.sessions
     to = escape(ended.return_to, quote=True)
     answer = html_page("Logged in", f'<h1>Logged in</h1><p><a href="{to}">Go on</a></p>')
