@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ledger.errors import MalformedError, TamperError
 from ledger.hashing import EMPTY_ROOT, HASH_SIZE, begin_node, node_hash
@@ -36,6 +36,8 @@ __all__ = [
     "prove_inclusion",
     "root_at",
 ]
+
+T = TypeVar("T")
 
 NodeReader: TypeAlias = Callable[[int, int], bytes]
 """``nodes(level, index)``: the hash over the 2^level leaves from index·2^level on, all present."""
@@ -147,14 +149,22 @@ def _path(position: int, level: int, size: int, nodes: NodeReader) -> list[bytes
     last = size - 1
     path = []
     while last >> level:
-        sibling = position ^ 1
-        if (sibling + 1) << level <= size:
-            path.append(nodes(level, sibling))
-        elif sibling << level < size:
-            path.append(_fold_edge(_edge(sibling << level, size, nodes)))
+        sibling = _sibling(level, position, size, nodes)
+        if sibling is not None:
+            path.append(sibling)
         position >>= 1
         level += 1
     return path
+
+
+def _sibling(level: int, position: int, size: int, nodes: NodeReader) -> bytes | None:
+    """The hash over what stands beside a node; None where the tree has nothing there."""
+    beside = position ^ 1
+    if (beside + 1) << level <= size:
+        return nodes(level, beside)
+    if beside << level < size:
+        return _fold_edge(_edge(beside << level, size, nodes))
+    return None
 
 
 def _edge(start: int, stop: int, nodes: NodeReader) -> list[bytes]:
@@ -294,6 +304,26 @@ class BatchTree:
         """The proof of leaf `index`, which must lie in this batch, in the tree of `size`."""
         self._check_index(index)
         return _path(index, 0, self.size, self.node)
+
+    def map_proofs(
+        self, start: int, stop: int, extend: Callable[[bytes, T], T], root: T
+    ) -> list[T]:
+        """What `extend` makes of the proof of each leaf `start <= index < stop` of this batch, from
+        `root` downwards: `extend(sibling, above)`. Proofs share their upper ends, so for many
+        leaves this costs two calls a leaf, however high the tree.
+        """
+        self._check_index(start)
+        self._check_index(stop - 1)
+        above, left = [root], 0
+        for level in range((self.size - 1).bit_length() - 1, -1, -1):
+            first, last = start >> level, (stop - 1) >> level
+            found = []
+            for position in range(first, last + 1):
+                made = above[(position >> 1) - left]
+                sibling = _sibling(level, position, self.size, self.node)
+                found.append(made if sibling is None else extend(sibling, made))
+            above, left = found, first
+        return above
 
     def frontier(self) -> Frontier:
         """The frontier after the batch, as `Frontier.extended` gives it."""

@@ -13,7 +13,7 @@ docs/spec/receipt.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
@@ -36,9 +36,11 @@ __all__ = [
     "RECEIPT_VERSION",
     "BatchReceipts",
     "Receipt",
+    "Spelled",
     "check_receipt",
     "format_receipt",
     "parse_receipt",
+    "spelled",
 ]
 
 RECEIPT_VERSION: Final = 1
@@ -149,6 +151,30 @@ def _text(data: bytes, where: str) -> str:
         raise MalformedError("not valid UTF-8", where=where) from error
 
 
+@dataclass(slots=True)
+class Spelled:
+    """The members of a receipt as they stand in JSON, but for the checkpoint; `proof` is the text
+    of the list.
+    """
+
+    index: int
+    leaf_hash: str
+    entry: str
+    proof: str
+
+
+def spelled(receipts: Sequence[Receipt]) -> Iterator[Spelled]:
+    """The receipts of an append, for writing them down: about 2 µs each for those of a batch that
+    was just written, a tenth of making them one by one.
+    """
+    if isinstance(receipts, BatchReceipts):
+        yield from receipts.spelled()
+        return
+    for one in receipts:
+        proof = ",".join(f'"{format_base64(node)}"' for node in one.hashes)
+        yield Spelled(one.index, one.leaf_hash.hex(), one.entry.decode(), f"[{proof}]")
+
+
 class BatchReceipts(Sequence[Receipt]):
     """The receipts of consecutive entries of one batch, made one by one when they are asked for.
 
@@ -178,6 +204,13 @@ class BatchReceipts(Sequence[Receipt]):
             return [self._receipt(i) for i in range(len(self))[position]]
         return self._receipt(range(len(self))[position])
 
+    def spelled(self) -> Iterator[Spelled]:
+        """All of them; see `ledger.receipt.spelled`."""
+        first = self._first_index
+        proofs = self._tree.map_proofs(first, first + len(self), _spell_node, "")
+        for index, (entry, proof) in enumerate(zip(self._entries, proofs, strict=True), first):
+            yield Spelled(index, self._tree.leaf(index).hex(), entry.decode(), f"[{proof}]")
+
     def _receipt(self, position: int) -> Receipt:
         index = self._first_index + position
         return Receipt(
@@ -187,3 +220,7 @@ class BatchReceipts(Sequence[Receipt]):
             checkpoint=self._checkpoint,
             hashes=tuple(self._tree.prove_inclusion(index)),
         )
+
+
+def _spell_node(node: bytes, above: str) -> str:
+    return f'"{format_base64(node)}",{above}' if above else f'"{format_base64(node)}"'

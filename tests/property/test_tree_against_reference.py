@@ -55,6 +55,10 @@ def test_a_batch_proves_itself(before: int) -> None:
         for index in range(before, size):
             assert tree.leaf(index) == LEAVES[index]
             assert tree.prove_inclusion(index) == reference.path(index, LEAVES[:size])
+        for start in range(before, size):
+            for stop in (start + 1, (start + 1 + size) // 2, size):
+                mapped = tree.map_proofs(start, stop, lambda node, above: [node, *above], [])
+                assert mapped == [tree.prove_inclusion(index) for index in range(start, stop)]
 
 
 @given(st.lists(st.integers(0, 40), max_size=8))

@@ -112,6 +112,8 @@ def test_a_batch_knows_its_own_entries_only(index: int) -> None:
         tree.prove_inclusion(index)
     with pytest.raises(MalformedError, match="not in the batch"):
         tree.leaf(index)
+    with pytest.raises(MalformedError, match="not in the batch"):
+        tree.map_proofs(min(index, 5), max(index + 1, 9), lambda node, above: above, b"")
 
 
 def test_a_batch_asked_by_many_threads_at_once() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from ledger.guard import MemoryGuard
 from ledger.note import Signer
 from ledger.opening import Ledger, _first_head
 from ledger.reader import Reader
-from ledger.receipt import check_receipt
+from ledger.receipt import check_receipt, format_receipt, spelled
 from ledger.store import AppendTransaction, Forecast, KeyUse, Row
 from ledger.stores.memory import MemoryStore
 from ledger.writer import Writer
@@ -145,6 +146,12 @@ def test_a_repeat_gives_the_first_answer_again(ledger: Ledger, clock: SettableCl
         assert getattr(again, name) == getattr(first, name)
     assert len(again.receipts) == 3
     assert list(again.receipts) == list(first.receipts)
+    assert list(spelled(again.receipts)) == list(spelled(first.receipts))
+    for told, receipt in zip(spelled(first.receipts), first.receipts, strict=True):
+        members = json.loads(format_receipt(receipt))
+        assert asdict(told) | {"proof": json.loads(told.proof)} == {
+            name: members[name] for name in ("index", "leaf_hash", "entry", "proof")
+        }
     assert again.receipts[1:] == first.receipts[1:]
     assert ledger.reader.size() == 304
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 from fastapi import Path, Query, Request
@@ -28,7 +29,7 @@ from api.service.requests import answer, idempotency_key, new_router, now_micros
 from ledger.canonical import format_base64, format_time
 from ledger.errors import ConflictError, KeyReusedError
 from ledger.proof import format_proof
-from ledger.receipt import Receipt, format_receipt
+from ledger.receipt import Receipt, format_receipt, spelled
 
 if TYPE_CHECKING:
     from api.main import Rooms
@@ -40,6 +41,7 @@ __all__ = ["router"]
 router = new_router()
 
 IndexPath = Annotated[int, Path(ge=0, le=2**53 - 1, description="the entry's place, from 0")]
+MANY: Final = 1_000
 ENTRY_COLUMNS = (
     "index",
     "recorded_at",
@@ -74,7 +76,10 @@ async def append(request: Request) -> Response:
             raise
         raise ProblemError("precondition-failed", str(error)) from None
     request.scope["state"]["index"] = done.first_index
-    return _appended(done, minimal=_prefers_minimal(request))
+    minimal = _prefers_minimal(request)
+    if done.repeated or done.count > MANY:  # receipts out of the store, or many: not in the loop
+        return await asyncio.to_thread(_appended, done, minimal=minimal)
+    return _appended(done, minimal=minimal)
 
 
 @router.get(
@@ -221,12 +226,12 @@ def _appended(done: Appended, *, minimal: bool) -> Response:
     if not minimal:
         body["receipts"] = [
             {
-                "index": receipt.index,
-                "leaf_hash": receipt.leaf_hash.hex(),
-                "entry": receipt.entry.decode(),
-                "proof": [format_base64(node) for node in receipt.hashes],
+                "index": one.index,
+                "leaf_hash": one.leaf_hash,
+                "entry": one.entry,
+                "proof": orjson.Fragment(one.proof),
             }
-            for receipt in done.receipts
+            for one in spelled(done.receipts)
         ]
     headers = {"Cache-Control": "no-store"}
     if done.repeated:
