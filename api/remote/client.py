@@ -7,8 +7,9 @@ hints and exit codes are those of a local ledger.
     client.get("/pipelines/forecast/stages/production/state", at="2h ago")
     client.post("/entries", {"events": […]}, key="deploy-7", repeatable=True)
 
-What was certainly not done is sent again, a few times; what may have been done only where the
-server answers the same key with the first answer (docs/adr/0100).
+What was certainly not done is sent again, a few times, after as long as the server demands; what
+may have been done only where the server answers the same key with the first answer
+(docs/adr/0100).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import quote
 import httpx2
 
 from api.hints import hinted
-from api.remote.problems import error_of, lost, object_of
+from api.remote.problems import BusyError, error_of, lost, object_of
 from ledger.errors import (
     AsofError,
     MalformedError,
@@ -68,8 +69,17 @@ class Client:
         return self._ledger
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """The JSON of an answer. Raises the error that a problem is; UnreachableError."""
-        return self._json("GET", self._path(path), params=_given(parameters))
+        """The JSON of an answer; a server that is busy is asked again when it says so, a few times.
+
+        Raises the error that a problem is; UnreachableError.
+        """
+        url, given = self._path(path), _given(parameters)
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._json("GET", url, params=given)
+            except BusyError as error:
+                _pause(attempt, error)
+        return self._json("GET", url, params=given)
 
     def text(self, path: str) -> str:
         """An answer that is no JSON."""
@@ -91,18 +101,18 @@ class Client:
         url = self._path(path)
         headers = {} if key is None else {"Idempotency-Key": key}
         unknown: UnknownOutcomeError | None = None
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._json("POST", url, json=body or {}, headers=headers)
             except UnknownOutcomeError as error:
                 unknown = error
-                if not repeatable or attempt == ATTEMPTS - 1:
+                if not repeatable or attempt == ATTEMPTS:
                     raise
+                _pause(attempt, error)
             except UnreachableError as error:
-                if key is None or attempt == ATTEMPTS - 1:
+                if key is None or attempt == ATTEMPTS:
                     raise unknown or error from None
+                _pause(attempt, error)
         raise AssertionError("each attempt returns or raises")
 
     def pages(self, path: str, name: str, **parameters: Any) -> Iterator[dict[str, Any]]:
@@ -179,6 +189,12 @@ class Client:
             told = RefusedError(f"{self.server}: ASOF_TOKEN is not set")
             return hinted(told, "ASOF_TOKEN=asof_live_… asof …")
         return error_of(response, server=self.server, asks=asks)
+
+
+def _pause(attempt: int, error: AsofError) -> None:
+    """As long as the server says, or longer each time."""
+    told = error.seconds if isinstance(error, BusyError) else None
+    time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if told is None else told)
 
 
 def segment(text: str) -> str:

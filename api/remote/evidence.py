@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from api.hints import hinting
 from api.remote.client import Client, segment
-from ledger.errors import IncompleteError, UnknownOutcomeError
+from ledger.errors import IncompleteError, StoreError, UnknownOutcomeError
 
 __all__ = ["approve", "every", "find", "plan", "run", "verify"]
 
@@ -46,6 +46,12 @@ def plan(client: Client, body: dict[str, Any]) -> dict[str, Any]:
 
 def find(client: Client, rollback: str) -> dict[str, Any]:
     """One plan."""
+    found = _looked_at(client, rollback)
+    found.pop("execution", None)
+    return found
+
+
+def _looked_at(client: Client, rollback: str) -> dict[str, Any]:
     found: dict[str, Any] = client.get(f"/rollbacks/{segment(rollback)}")
     return found
 
@@ -65,14 +71,20 @@ def approve(client: Client, rollback: str, digest: str, reason: str | None) -> d
 
 
 def run(client: Client, rollback: str, settled: Callable[[int], None]) -> dict[str, Any]:
-    """Let the server run it, and wait for its end, or for where it waits for somebody."""
+    """Let the server run it, and wait for its end, or for where it waits for somebody.
+
+    Raises StoreError where the server gave up; the plan then stands where its entries say.
+    """
     with hinting(UnknownOutcomeError, f"asof rollback status {rollback}"):
         client.post(f"/rollbacks/{segment(rollback)}/execution", None, key=_key())
     while True:
-        found = find(client, rollback)
+        found = _looked_at(client, rollback)
         settled(sum(1 for step in found["steps"] if step["outcome"] is not None))
+        execution = found.pop("execution", None)
         if found["status"] in OVER:
             return found
+        if execution is not None and not execution["running"] and execution["problem"]:
+            raise StoreError(f"{client.server} stopped running {rollback}: {execution['problem']}")
         time.sleep(LOOK_SECONDS)
 
 

@@ -30,7 +30,7 @@ from ledger.errors import (
     UnreachableError,
 )
 
-__all__ = ["error_of", "lost", "object_of"]
+__all__ = ["BusyError", "error_of", "lost", "object_of"]
 
 _ERRORS: Final[dict[str, type[AsofError]]] = {
     "conflict": ConflictError,
@@ -41,9 +41,9 @@ _ERRORS: Final[dict[str, type[AsofError]]] = {
     "outcome-unknown": UnknownOutcomeError,
     "precondition-failed": ConflictError,
     "refused": RefusedError,
-    "too-many-requests": UnreachableError,
-    "unavailable": UnreachableError,
 }
+_BUSY: Final = frozenset(("too-many-requests", "unavailable"))
+MOST_SECONDS: Final = 60.0
 _GATEWAYS: Final = frozenset((502, 503, 504))
 
 # What is raised before anything of a request can have arrived.
@@ -55,6 +55,14 @@ _NEVER_SENT: Final = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+
+
+class BusyError(UnreachableError):
+    """The server took nothing, and says when to come again."""
+
+    def __init__(self, message: str, seconds: float | None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 def lost(error: httpx2.HTTPError, *, server: str, asks: bool) -> AsofError:
@@ -77,7 +85,7 @@ def error_of(response: httpx2.Response, *, server: str, asks: bool) -> AsofError
     except ValueError:
         body = None
     if isinstance(body, dict) and "/problems/" in str(body.get("type")):
-        return _of_problem(body, status, server)
+        return _of_problem(body, response, server)
     if status not in _GATEWAYS:
         return StoreError(f"{server} answers {status}, and is no asof server")
     if asks:
@@ -96,8 +104,8 @@ def object_of(response: httpx2.Response, *, server: str) -> dict[str, Any]:
     return body
 
 
-def _of_problem(body: dict[str, Any], status: int, server: str) -> AsofError:
-    slug = str(body["type"]).rpartition("/")[2]
+def _of_problem(body: dict[str, Any], response: httpx2.Response, server: str) -> AsofError:
+    slug, status = str(body["type"]).rpartition("/")[2], response.status_code
     detail = str(body.get("detail") or f"HTTP {status}")
     if slug == "unauthenticated":
         return hinted(
@@ -110,6 +118,9 @@ def _of_problem(body: dict[str, Any], status: int, server: str) -> AsofError:
         found = TamperError(detail)
         found.index = index if type(index) is int else None
         return found
+    if slug in _BUSY:
+        told = response.headers.get("retry-after", "")
+        return BusyError(detail, min(float(told), MOST_SECONDS) if told.isdecimal() else None)
     kind = _ERRORS.get(slug)
     if kind is not None:
         return kind(detail)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from api.service.problems import ProblemError
 from ledger.asset_ref import split_asset_ref
 from ledger.errors import AsofError, RefusedError
 
@@ -31,13 +32,15 @@ LOOKS_ONLY: Final = frozenset({"environment"})
 
 
 class Executions:
-    """Owns the tasks; `close` waits for the steps that are being taken."""
+    """Owns the tasks; `close` waits for the steps that are being taken. What became of each is
+    known until the process ends.
+    """
 
     def __init__(self, roots: Mapping[str, Sequence[Path]]) -> None:
         self._roots = {
             name: [path.resolve() for path in paths] for name, paths in roots.items() if paths
         }
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[str | None]] = {}
 
     def check(self, ledger: str, rooms: Rooms, rollback: str) -> None:
         """Raises RefusedError where the plan may not run here, or not now; NotFoundError."""
@@ -62,12 +65,23 @@ class Executions:
         if task is None or task.done():
             self._tasks[here.name, rollback] = asyncio.create_task(_run(here, rollback, actor))
 
+    def told(self, ledger: str, rollback: str) -> dict[str, Any] | None:
+        """Whether this process runs it, and what was in the way the last time; None where it never
+        did.
+        """
+        task = self._tasks.get((ledger, rollback))
+        if task is None:
+            return None
+        over = task.done() and not task.cancelled()
+        return {"running": not task.done(), "problem": task.result() if over else None}
+
     async def close(self) -> None:
         """Wait for what runs."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-async def _run(here: Served, rollback: str, actor: str) -> None:
+async def _run(here: Served, rollback: str, actor: str) -> str | None:
+    """What was in the way, or None: the plan's own entries say what was done."""
     from api.rolling_back import run
 
     log = structlog.get_logger("asof")
@@ -76,8 +90,13 @@ async def _run(here: Served, rollback: str, actor: str) -> None:
             lambda rooms: run(rooms, rollback, actor=actor, settled=lambda count: None)
         )
         log.info("rollback", ledger=here.name, rollback=rollback, status=done.status)
-    except AsofError as error:
+    except (AsofError, ProblemError) as error:
         log.warning("rollback", ledger=here.name, rollback=rollback, problem=str(error))
+        return str(error)
+    except Exception as error:  # a mistake of ours: whoever waits must learn that nobody runs it
+        log.exception("rollback", ledger=here.name, rollback=rollback)
+        return f"the server failed ({type(error).__name__}): see its log"
+    return None
 
 
 def _check_place(rooms: Rooms, step: PlanStep, roots: Sequence[Path]) -> None:

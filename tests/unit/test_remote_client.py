@@ -13,7 +13,7 @@ from api.hints import hints_of
 from api.remote import client as module
 from api.remote.client import Client
 from api.remote.evidence import approve, plan
-from api.remote.problems import lost
+from api.remote.problems import BusyError, lost
 from api.remote.rooms import RemoteWriter
 from ledger.draft import Draft
 from ledger.errors import (
@@ -68,9 +68,9 @@ def client(there: Answering) -> Iterator[Client]:
         ("refused", 403, RefusedError),
         ("tampered", 500, TamperError),
         ("too-large", 413, MalformedError),
-        ("too-many-requests", 429, UnreachableError),
+        ("too-many-requests", 429, BusyError),
         ("unauthenticated", 401, RefusedError),
-        ("unavailable", 503, UnreachableError),
+        ("unavailable", 503, BusyError),
         ("unfit-event", 422, MalformedError),
     ],
 )
@@ -189,7 +189,7 @@ LOST = (503, problem("outcome-unknown", "lost"))
         ([(502, HTML), LOST, FULL, (200, GOOD)], True, None, 4),
         ([(DROP, b"")], True, UnknownOutcomeError, 4),
         ([(504, HTML)], True, UnknownOutcomeError, 4),
-        ([FULL], True, UnreachableError, 4),
+        ([FULL], True, BusyError, 4),
         ([(DROP, b""), FULL], True, UnknownOutcomeError, 4),
         ([(DROP, b""), (409, problem("conflict", "first"))], True, ConflictError, 2),
         ([FULL, (201, GOOD)], False, None, 2),
@@ -214,6 +214,26 @@ def test_what_may_have_been_done_is_called_unknown(
             client.post("/entries", {}, key="k", repeatable=repeatable)
         assert type(caught.value) is kind
     assert [one.key for one in there.seen] == ["k"] * sent
+
+
+def test_a_busy_server_says_when(
+    there: Answering, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    busy = problem("too-many-requests", "slowly")
+    there.next(429, busy, **{"Retry-After": "7"})
+    there.next(503, problem("unavailable", "full"), **{"Retry-After": "86400"})
+    there.next(429, busy, **{"Retry-After": "soon"})
+    there.next(200, GOOD)
+    assert client.get("/pipelines") == GOOD and slept == [7.0, 60.0, 0.0]
+    there.next(429, busy, **{"Retry-After": "3"})
+    there.next(201, GOOD)
+    assert client.post("/entries", {}, key="k") == GOOD and slept[3:] == [3.0]
+    there.next(429, busy, **{"Retry-After": "3"})
+    with pytest.raises(BusyError):
+        client.get("/pipelines")
+    assert slept[4:] == [3.0] * 3
 
 
 def test_without_a_key_nothing_is_sent_twice(there: Answering, client: Client) -> None:

@@ -34,6 +34,7 @@ from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
     from api.main import Rooms
+    from api.service.executing import Executions
 
 __all__ = ["router"]
 
@@ -89,9 +90,14 @@ async def every(
     responses=described(JSON_OBJECT) | PROBLEM,
 )
 async def one(request: Request, rollback: PlanPath) -> Response:
-    """How far it is."""
-    who = caller_of(request).id
-    return answer(request, await served(request).asked(lambda rooms: _found(rooms, rollback, who)))
+    """How far it is. `execution` says whether this server process runs it, and what was in the way
+    the last time; null where it never did.
+    """
+    who, here = caller_of(request).id, served(request)
+    told: Executions = request.app.state.executions
+    execution = told.told(here.name, rollback)  # first: what it did is in the entries by then
+    found = await here.asked(lambda rooms: _found(rooms, rollback, who))
+    return answer(request, found | {"execution": execution})
 
 
 @router.post(
