@@ -22,7 +22,7 @@ def verify(client: Client, looked: Callable[[], None]) -> dict[str, Any]:
 
     Raises IncompleteError where it came to no report.
     """
-    job = client.post("/verifications", None)
+    job = client.post("/verifications", None, key=_key())
     while job["status"] == "running":
         time.sleep(LOOK_SECONDS)
         looked()

@@ -117,7 +117,9 @@ def test_entries_are_delivered_signed_and_in_order(running: Running, receiver: R
         )
         assert again.json()["status"] == 200
         assert receiver.wait(4)[3][0]["webhook-id"] == got[0][0]["webhook-id"]
-        resumed = client.post(f"{L}/webhooks/{hook['id']}/resumption").json()
+        resumed = client.post(
+            f"{L}/webhooks/{hook['id']}/resumption", headers={"Idempotency-Key": "resume"}
+        ).json()
         assert (resumed["state"], resumed["position"]) == ("live", indexes[-1] + 1)
         assert "secret" not in resumed
         listed = client.get(f"{L}/webhooks").text

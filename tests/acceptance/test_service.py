@@ -8,13 +8,16 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi.routing import APIRoute
 
+from api.service.permissions import ROLES, permission_of
+from api.service.routes import ROUTERS
 from ledger.bundle import read_bundle
 from ledger.errors import TamperError
 from ledger.note import parse_vkey
@@ -222,6 +225,29 @@ def test_what_is_refused_leaves_no_trace(
         assert (refused.status_code, slug(refused)) == (status, problem), refused.text
         assert says in refused.text
         assert auditor.get(L).json()["basis"]["tree_size"] == before
+
+
+def keyed_routes() -> Iterator[tuple[str, str, Any]]:
+    """Every POST of our own protocol: a path, a role that may, a body."""
+    for route in (route for router in ROUTERS for route in router.routes):
+        assert isinstance(route, APIRoute)
+        wanted = permission_of(route.openapi_extra)
+        ours = route.path.startswith("/v1/") and "/ingest/" not in route.path
+        if "POST" in (route.methods or ()) and ours:
+            path = re.sub(r"{\w+}", "1", route.path.replace("{ledger}", "acme"))
+            role = next(name for name, held in ROLES.items() if held & set(wanted))
+            told = (route.openapi_extra or {}).get("requestBody", {"content": {}})["content"]
+            yield path, role, told.get("application/json", {}).get("example")
+
+
+def test_every_post_wants_a_key(sqlite_service: Running) -> None:
+    asked = list(keyed_routes())
+    assert len(asked) >= 12, asked
+    for path, role, body in asked:
+        with sqlite_service.client(role) as client:
+            refused = client.post(path, json=body)
+            assert refused.status_code == 400, (path, refused.text)
+            assert slug(refused) == "idempotency-key-missing", path
 
 
 # ----------------------------------------------------------------------------------- questions
@@ -435,7 +461,7 @@ def _events(response: httpx2.Response, count: int) -> list[dict[str, Any]]:
 
 def test_a_verification_runs_in_the_background(service: Running) -> None:
     with service.client("auditor") as client:
-        begun = client.post(f"{L}/verifications")
+        begun = client.post(f"{L}/verifications", headers=key())
         assert begun.status_code == 202
         found = _until(lambda: _done(client, begun.headers["location"]), seconds=30)
         assert found["status"] == "done" and found["report"]["result"] == "VALID", found
@@ -578,7 +604,11 @@ def test_a_token_lives_until_it_is_revoked(service: Running) -> None:
     with service.client("admin") as admin, service.client() as client:
         role = {"principal": who, "role": "auditor"}
         assert admin.post(f"{L}/access/grants", json=role, headers=key()).status_code == 201
-        made = admin.post(f"{L}/access/tokens", json={"principal": who}, headers=key()).json()
+        mine, body = key(), {"principal": who}
+        made = admin.post(f"{L}/access/tokens", json=body, headers=mine).json()
+        again = admin.post(f"{L}/access/tokens", json=body, headers=mine)
+        assert again.json() == made | {"token": None}, "the same one, and it is shown once"
+        assert again.status_code == 201 and again.headers["idempotent-replayed"] == "true"
         first = {"Authorization": f"Bearer {made['token']}"}
         assert client.get("/v1/whoami", headers=first).json()["principal"] == who
         url = f"{L}/access/tokens/{made['id']}"

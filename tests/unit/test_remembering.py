@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from starlette.responses import Response
@@ -31,6 +32,23 @@ def test_the_first_answer_again_and_another_body_refused() -> None:
             await kept.once("k", b"b", make)
         assert caught.value.problem.slug == "idempotency-key-reused"
         assert (await kept.once("other", b"b", make))[0].body == b"answer 2"
+
+    asyncio.run(asked())
+
+
+def test_a_secret_is_shown_once() -> None:
+    async def asked() -> None:
+        kept = Remembered()
+
+        async def make() -> Response:
+            await asyncio.sleep(0)
+            return Response(b'{"id":"7","token":"hush"}', 201)
+
+        ask = partial(kept.once, "k", b"a", make, shown_once="token")
+        (first, _), (second, again) = await asyncio.gather(ask(), ask())
+        assert b"hush" in first.body and again
+        assert (second.status_code, second.body) == (201, b'{"id":"7","token":null}')
+        assert (await ask())[0].body == second.body
 
     asyncio.run(asked())
 

@@ -22,7 +22,8 @@ from api.service.bodies import read_object
 from api.service.describing import JSON_OBJECT, PROBLEM, described, described_body, shape
 from api.service.permissions import ANY_ROLE, ROLES, needs
 from api.service.principal import caller_of
-from api.service.requests import answer, idempotency_key, new_router, now_micros, served
+from api.service.remembering import once
+from api.service.requests import answer, new_router, now_micros, served
 from api.service.texts import optional_number, optional_text, optional_texts, text, whole
 
 if TYPE_CHECKING:
@@ -108,13 +109,7 @@ async def tokens(request: Request) -> Response:
 )
 async def grant(request: Request) -> Response:
     """To somebody else: nobody gives a role to themselves."""
-    principal, role, reason = await _role_body(request)
-    return await _decided(
-        request,
-        lambda registry, by, now: grant_role(
-            registry, principal, role, by=by, now=now, reason=reason
-        ),
-    )
+    return await _role_decided(request, grant_role)
 
 
 @router.post(
@@ -126,13 +121,7 @@ async def grant(request: Request) -> Response:
 )
 async def revoke(request: Request) -> Response:
     """From the next request on. With the last role go the tokens."""
-    principal, role, reason = await _role_body(request)
-    return await _decided(
-        request,
-        lambda registry, by, now: revoke_role(
-            registry, principal, role, by=by, now=now, reason=reason
-        ),
-    )
+    return await _role_decided(request, revoke_role)
 
 
 @router.post(
@@ -143,17 +132,18 @@ async def revoke(request: Request) -> Response:
     responses=described(JSON_OBJECT, status=201) | PROBLEM,
 )
 async def create_token(request: Request) -> Response:
-    """For some of the principal's roles, or all of them. Asked again, another one is made."""
+    """For some of the principal's roles, or all of them. Repeated under its key, the answer names
+    the same token, and its secret is null: whoever lost it ends that one and makes another.
+    """
     given = await read_object(request)
     principal, roles = text(given, "principal"), optional_texts(given, "roles")
     days = optional_number(given, "days", least=1, most=400)
     whole(given, TOKEN_BODY["properties"])
-    return await _decided(
-        request,
-        lambda registry, by, now: issue_token(
-            registry, principal, roles=roles, days=days, by=by, now=now
-        ),
-    )
+
+    def decide(registry: Registry, by: str, now: int) -> Decision:
+        return issue_token(registry, principal, roles=roles, days=days, by=by, now=now)
+
+    return await once(request, given, lambda: _decided(request, decide), shown_once="token")
 
 
 @router.post(
@@ -164,10 +154,12 @@ async def create_token(request: Request) -> Response:
     responses=described(JSON_OBJECT, status=201) | PROBLEM,
 )
 async def rotate(request: Request, token: TokenPath) -> Response:
-    """Both live until one is revoked."""
-    return await _decided(
-        request, lambda registry, by, now: rotate_token(registry, token, by=by, now=now)
-    )
+    """Both live until one is revoked. Repeated under its key as the making of one is."""
+
+    def decide(registry: Registry, by: str, now: int) -> Decision:
+        return rotate_token(registry, token, by=by, now=now)
+
+    return await once(request, {}, lambda: _decided(request, decide), shown_once="token")
 
 
 @router.delete(
@@ -181,7 +173,6 @@ async def end_token(request: Request, token: TokenPath) -> Response:
     return await _decided(
         request,
         lambda registry, by, now: revoke_token(registry, token, by=by, now=now),
-        keyed=False,
         status=200,
     )
 
@@ -189,13 +180,9 @@ async def end_token(request: Request, token: TokenPath) -> Response:
 Decide = Callable[["Registry", str, int], Decision]
 
 
-async def _decided(
-    request: Request, decide: Decide, *, keyed: bool = True, status: int = 201
-) -> Response:
+async def _decided(request: Request, decide: Decide, *, status: int = 201) -> Response:
     """Decide on what is known now, record it at that version, and let it hold at once."""
     here, caller = served(request), caller_of(request)
-    if keyed:
-        idempotency_key(request, caller.id)
     access: Access = request.app.state.access
     done = await access.decide(here, lambda registry: decide(registry, caller.id, now_micros()))
     told = dict(done.told)
@@ -210,8 +197,14 @@ def _registry(request: Request) -> Registry:
     return access.registries[served(request).name]
 
 
-async def _role_body(request: Request) -> tuple[str, str, str | None]:
+async def _role_decided(request: Request, change: Callable[..., Decision]) -> Response:
+    """Give or take the role that the body names."""
     given = await read_object(request)
-    found = text(given, "principal"), text(given, "role"), optional_text(given, "reason")
+    principal, role = text(given, "principal"), text(given, "role")
+    reason = optional_text(given, "reason")
     whole(given, ROLE_BODY["properties"])
-    return found
+
+    def decide(registry: Registry, by: str, now: int) -> Decision:
+        return change(registry, principal, role, by=by, now=now, reason=reason)
+
+    return await once(request, given, lambda: _decided(request, decide))

@@ -111,9 +111,8 @@ async def request_one(request: Request) -> Response:
     """Each target is looked at now. `dry_run` records nothing; an empty plan records nothing
     either, as there is nothing to do.
     """
-    key = idempotency_key(request, caller_of(request).id)
     given = await read_object(request)
-    return await once(request, key, given, lambda: _requested(request, given))
+    return await once(request, given, lambda: _requested(request, given))
 
 
 async def _requested(request: Request, given: dict[str, Any]) -> Response:
@@ -160,9 +159,8 @@ async def _requested(request: Request, given: dict[str, Any]) -> Response:
 )
 async def approve(request: Request, rollback: PlanPath) -> Response:
     """Whoever requested it cannot; a changed plan ends the approval."""
-    key = idempotency_key(request, caller_of(request).id)
     given = await read_object(request)
-    return await once(request, key, given, lambda: _approved(request, rollback, given))
+    return await once(request, given, lambda: _approved(request, rollback, given))
 
 
 async def _approved(request: Request, rollback: str, given: dict[str, Any]) -> Response:

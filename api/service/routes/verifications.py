@@ -20,6 +20,7 @@ from api.service.describing import JSON_OBJECT, PROBLEM, described, page_of
 from api.service.permissions import needs
 from api.service.principal import caller_of
 from api.service.problems import ProblemError
+from api.service.remembering import once
 from api.service.requests import answer, new_router, served
 from api.service.verifying import Verifications
 
@@ -39,6 +40,10 @@ PATH = "/v1/ledgers/{ledger}/verifications"
 )
 async def begin(request: Request) -> Response:
     """Begins, or points to the one that runs."""
+    return await once(request, {}, lambda: _begun(request))
+
+
+async def _begun(request: Request) -> Response:
     here = served(request)
     jobs: Verifications = request.app.state.verifications
     job = await jobs.begin(here.name, by=caller_of(request).id)

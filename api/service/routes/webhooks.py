@@ -14,7 +14,8 @@ from api.service.outgoing.addresses import check_url
 from api.service.permissions import needs
 from api.service.principal import caller_of
 from api.service.problems import ProblemError
-from api.service.requests import answer, idempotency_key, new_router, now_micros, served
+from api.service.remembering import once
+from api.service.requests import answer, new_router, now_micros, served
 from api.service.texts import optional_text, text, whole
 from ledger.canonical import format_time
 
@@ -56,11 +57,14 @@ async def every(request: Request) -> Response:
 )
 async def subscribe(request: Request) -> Response:
     """Entries from now on that pass `query`. The host must be one that the configuration allows."""
+    given = await read_object(request)
+    return await once(request, given, lambda: _subscribed(request, given), shown_once="secret")
+
+
+async def _subscribed(request: Request, given: dict[str, Any]) -> Response:
     from api.paging import query as parsed
 
     here, caller = served(request), caller_of(request)
-    idempotency_key(request, caller.id)
-    given = await read_object(request)
     url, wanted = text(given, "url"), optional_text(given, "query") or ""
     whole(given, BODY["properties"])
     sending: Sending = request.app.state.sending
@@ -101,6 +105,10 @@ async def end(request: Request, webhook: HookPath) -> Response:
 )
 async def resume(request: Request, webhook: HookPath) -> Response:
     """From where it stands: nothing is left out."""
+    return await once(request, {}, lambda: _resumed(request, webhook))
+
+
+async def _resumed(request: Request, webhook: str) -> Response:
     sending: Sending = request.app.state.sending
     found = await _found(request, webhook)
     await asyncio.to_thread(sending.kept.resume, found.id)
@@ -135,7 +143,10 @@ async def replay(
     request: Request, webhook: HookPath, entry: Annotated[int, Path(ge=0, le=2**53 - 1)]
 ) -> Response:
     """Under the same id, so that a receiver that has it knows."""
-    idempotency_key(request, caller_of(request).id)
+    return await once(request, {}, lambda: _replayed(request, webhook, entry))
+
+
+async def _replayed(request: Request, webhook: str, entry: int) -> Response:
     sending: Sending = request.app.state.sending
     one = await _found(request, webhook)
     record = await served(request).asked(lambda rooms: rooms.reader.entry(entry))
