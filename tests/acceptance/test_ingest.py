@@ -59,7 +59,7 @@ secret_env = "HOOK_LAKE"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    made = prepare(tmp_path_factory.mktemp("ingest"), roles=("recorder", "auditor"))
+    made = prepare(tmp_path_factory.mktemp("ingest"), roles=("recorder", "auditor", "operator"))
     config = CONFIG.format(store=made.environment["ASOF_STORE"])
     with started(made, config=config, environment=SECRETS) as running:
         yield running
@@ -440,6 +440,12 @@ def test_what_can_never_be_recorded_is_dead_and_says_why(running: Running) -> No
     assert secret not in json.dumps(first) and first["system"] == "mlflow"
     assert "entity" in second["reason"], second
     assert secret not in running.log.read_text()
+    where = f"{L}/ingest/spool/{first['id']}/retry"
+    with running.client("operator") as operator, running.client("auditor") as auditor:
+        assert auditor.post(where).status_code == 403
+        assert operator.post(where).status_code == 202
+        assert settled(running)[before:] == [first, second], "nothing was mended: it is dead again"
+        assert operator.post(f"{L}/ingest/spool/999999/retry").status_code == 404
 
 
 # ----------------------------------------------------------------------------------- durability

@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 
 from api.main import ingest_translators
+from api.service.ingest import spool as spooling
 from api.service.ingest.recording import Ingest
 from api.service.ingest.spool import Spool
 from ledger.draft import Draft
-from ledger.errors import MalformedError, StoreError
+from ledger.errors import ConflictError, MalformedError, StoreError
 from ledger.opening import Ledger
 from ledger.writer import Appended
 from tests.support.ledgers import SettableClock, sqlite_ledger
@@ -125,6 +126,26 @@ def test_one_that_fails_holds_up_no_other(world: World, error: Exception, dead: 
         world.here.away.clear()
         world.spool._connection.execute("UPDATE delivery SET not_before = 0")
         assert world.drain() == 1 and len(world.here.told()) == 3
+
+
+def test_what_is_dead_may_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.here.away["note/0"] = MalformedError("it does not fit")
+    world.take("cloudevents", note(0))
+    world.drain()
+    (line,) = world.spool.listed("acme", state="dead", after=0, limit=9)
+    assert not asyncio.run(world.ingest.retry("other", line["id"])), "another ledger's"
+    world.here.away.clear()
+    assert asyncio.run(world.ingest.retry("acme", line["id"]))
+    assert not asyncio.run(world.ingest.retry("acme", line["id"])), "it waits already"
+    assert world.drain() == 1 and len(world.here.told()) == 1
+    assert world.spool.counts() == {"waiting": 0, "dead": 0, "done": 1}
+    monkeypatch.setattr(spooling, "MOST_DEAD_BYTES", 0)
+    world.here.away["note/1"] = MalformedError("it does not fit")
+    world.take("cloudevents", note(1))
+    world.drain()
+    (line,) = world.spool.listed("acme", state="dead", after=0, limit=9)
+    with pytest.raises(ConflictError, match="was not kept"):
+        asyncio.run(world.ingest.retry("acme", line["id"]))
 
 
 def test_a_ledger_that_is_not_served_now_is_waited_for(world: World) -> None:

@@ -98,6 +98,14 @@ class Ingest:
         self._wanted.set()
         return new
 
+    async def retry(self, ledger: str, delivery: int) -> bool:
+        """Try a dead delivery again; whether there is such a one. Raises ConflictError where its
+        body was not kept.
+        """
+        found = await asyncio.to_thread(self.spool.retry, ledger, delivery)
+        self._wanted.set()
+        return found
+
     def _check(self, system: str, actor: str, headers: Mapping[str, str], body: bytes) -> None:
         now = now_micros()
         for recording in self._translators[system](headers, body):

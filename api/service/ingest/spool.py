@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from api.service.own_files import own_file
-from ledger.errors import StoreError
+from ledger.errors import ConflictError, StoreError
 
 __all__ = ["Spool", "Waiting"]
 
@@ -157,6 +157,27 @@ class Spool:
                 " WHERE id = ?",
                 (math.ceil(time.time() + seconds), why, delivery),
             )
+
+    def retry(self, ledger: str, delivery: int) -> bool:
+        """Let what is dead wait again, because what was in its way is mended; whether there is such
+        a one. Raises ConflictError where its body was not kept.
+        """
+        with self._mutex, self._translated():
+            found = self._connection.execute(
+                "SELECT length(body) FROM delivery WHERE id = ? AND ledger = ? AND state = 'dead'",
+                (delivery, ledger),
+            ).fetchone()
+            if found is None:
+                return False
+            if found[0] == 0:
+                raise ConflictError(f"the body of delivery {delivery} was not kept: send it again")
+            self._connection.execute(
+                "UPDATE delivery SET state = 'waiting', attempts = 0, not_before = 0 WHERE id = ?",
+                (delivery,),
+            )
+            self._held["dead"] -= found[0]
+            self._held["waiting"] += found[0]
+            return True
 
     def listed(self, ledger: str, *, state: str, after: int, limit: int) -> list[dict[str, Any]]:
         """What waits, or is dead, without bodies; in the order of arrival."""

@@ -229,6 +229,21 @@ async def spool(
     return answer(request, {"deliveries": found, "next": following, "basis": None})
 
 
+@router.post(
+    "/v1/ledgers/{ledger}/ingest/spool/{delivery}/retry",
+    status_code=202,
+    summary="Try a dead delivery again",
+    openapi_extra=needs("webhooks:manage"),
+    responses=described(JSON_OBJECT, status=202) | PROBLEM,
+)
+async def retry(request: Request, delivery: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    """Once what was in its way is mended. Its recordings keep their keys: none is made twice."""
+    ingest: Ingest = request.app.state.ingest
+    if not await ingest.retry(served(request).name, delivery):
+        raise ProblemError("not-found", f"there is no dead delivery {delivery}")
+    return answer(request, {"delivery": delivery, "state": "waiting"}, status=202)
+
+
 async def _take(
     request: Request,
     here: Served,
