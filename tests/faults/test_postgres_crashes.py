@@ -60,7 +60,8 @@ def test_the_server_is_killed(cluster: Cluster, url: str, tmp_path: Path, cycles
         program.wait_for_more(40)
     counts = check_journal(url, keys, journal)
     assert counts["acknowledged"] >= 40 * (cycles + 1), counts
-    assert counts["failed"] + counts["unknown"] >= cycles, counts
+    # A kill between two groups is not felt: the connection is replaced before anything is sent.
+    assert counts["failed"] + counts["unknown"] >= max(1, cycles // 3), counts
 
 
 @pytest.mark.parametrize("cycles", [2, pytest.param(20, marks=pytest.mark.long)])
