@@ -25,6 +25,7 @@ from api.service.outgoing.subscriptions import Subscription, Subscriptions
 from ledger.opening import open_ledger
 from ledger.record import Record
 from tests.support.ingest_killing import Kill
+from tests.support.kills import dies
 from tests.support.ledgers import note, sqlite_ledger, sqlite_url
 
 ENTRIES = 3
@@ -111,20 +112,7 @@ class Here:
 
 def deliver(folder: Path, kill: Kill, url: str, sender: type[Sending] = Sending) -> bool:
     """Deliver everything in a child; whether it died."""
-    child = os.fork()
-    if child == 0:
-        code = 3
-        try:
-            asyncio.run(_deliver(folder, kill, url, sender))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) == 0, "the child failed by itself"
-    return False
+    return dies(lambda: asyncio.run(_deliver(folder, kill, url, sender)))
 
 
 async def _deliver(folder: Path, kill: Kill, url: str, sender: type[Sending]) -> None:

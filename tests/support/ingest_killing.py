@@ -27,6 +27,7 @@ from api.service.ledgers import Ledgers
 from ledger.draft import Draft
 from ledger.opening import Ledger, create_ledger, open_ledger
 from ledger.writer import Appended
+from tests.support.kills import dies
 
 __all__ = ["POINTS", "Kill", "KillingSpool", "check_each_once", "deliver_all", "spooled"]
 
@@ -105,10 +106,11 @@ def deliver_all(
     create_ledger(
         f"sqlite:///{folder}/asof.db", origin="ledger.example.com/acme", keys=folder / "keys"
     ).close()
-    died = 0
-    for one in (kill, Kill("never", 1)):
-        died += _child(folder, one, count, spool, keyed)
-    return died
+
+    def deliver(one: Kill) -> bool:
+        return dies(lambda: asyncio.run(_deliver(folder, one, count, spool, keyed)))
+
+    return deliver(kill) + deliver(Kill("never", 1))
 
 
 def spooled(folder: Path) -> Mapping[str, int]:
@@ -144,25 +146,6 @@ def answered(folder: Path) -> set[int]:
     """What the sender knows to be taken."""
     journal = folder / "answers"
     return {int(line) for line in journal.read_text().split()} if journal.exists() else set()
-
-
-def _child(
-    folder: Path, kill: Kill, count: int, spool: Callable[[Path], KillingSpool], keyed: bool
-) -> bool:
-    child = os.fork()
-    if child == 0:
-        code = 3
-        try:
-            asyncio.run(_deliver(folder, kill, count, spool, keyed))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) == 0, "the child failed by itself"
-    return False
 
 
 async def _deliver(

@@ -16,7 +16,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["DISK_CALLS", "kill_points"]
+__all__ = ["DISK_CALLS", "dies", "kill_points"]
 
 DISK_CALLS = (
     "chmod", "chown", "fchmod", "fsync", "link", "mkdir", "open", "rename", "replace", "rmdir",
@@ -27,17 +27,22 @@ DISK_CALLS = (
 def kill_points(act: Callable[[], object], calls: Sequence[tuple[Any, str]]) -> Iterator[int]:
     """Yields 1, 2, 3, … after a child died before that call; ends when a child lived."""
     number = 1
-    while _dies_at(number, act, calls):
+
+    def armed() -> None:
+        _arm(number, calls)
+        act()
+
+    while dies(armed):
         yield number
         number += 1
 
 
-def _dies_at(number: int, act: Callable[[], object], calls: Sequence[tuple[Any, str]]) -> bool:
+def dies(act: Callable[[], object]) -> bool:
+    """Whether a forked child that does this is killed on its way; it must not fail otherwise."""
     child = os.fork()
     if child == 0:
         code = 3
         try:
-            _arm(number, calls)
             act()
             code = 0
         finally:
