@@ -34,6 +34,47 @@ def register(app: typer.Typer) -> None:
     _register_traffic(app)
 
 
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="What to look at: a folder, a file, …")
+]
+KindOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        show_default=False,
+        help="What it is: dataset, model, code, config, … (default: what the system says).",
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        show_default=False,
+        help="The asset's name (default: what the system says).",
+    ),
+]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="VERSION",
+        show_default=False,
+        help="The asset's version (default: what the system says, or its digest).",
+    ),
+]
+MetaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="A fact to keep with the version.",
+    ),
+]
+
+
 def _register_capture(app: typer.Typer) -> None:
     @command(
         app,
@@ -48,48 +89,14 @@ def _register_capture(app: typer.Typer) -> None:
     def capture(
         session: Session,
         system: Annotated[str, typer.Argument(metavar="SYSTEM", help="git, files or environment.")],
-        target: Annotated[
-            str, typer.Argument(metavar="TARGET", help="What to look at: a folder, a file, …")
-        ],
+        target: TargetArgument,
         pipeline: PipelineOption,
         stage: StageOption,
         slot: SlotOption,
-        kind: Annotated[
-            str | None,
-            typer.Option(
-                "--kind",
-                metavar="KIND",
-                show_default=False,
-                help="What it is: dataset, model, code, config, … (default: what the system says).",
-            ),
-        ] = None,
-        name: Annotated[
-            str | None,
-            typer.Option(
-                "--name",
-                metavar="NAME",
-                show_default=False,
-                help="The asset's name (default: what the system says).",
-            ),
-        ] = None,
-        version: Annotated[
-            str | None,
-            typer.Option(
-                "--version",
-                metavar="VERSION",
-                show_default=False,
-                help="The asset's version (default: what the system says, or its digest).",
-            ),
-        ] = None,
-        meta: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--meta",
-                metavar="KEY=VALUE",
-                show_default=False,
-                help="A fact to keep with the version.",
-            ),
-        ] = None,
+        kind: KindOption = None,
+        name: NameOption = None,
+        version: VersionOption = None,
+        meta: MetaOption = None,
         reason: ReasonOption = None,
         effective_at: EffectiveAtOption = None,
         receipt: ReceiptOption = None,
@@ -103,11 +110,11 @@ def _register_capture(app: typer.Typer) -> None:
 
         metadata = words_of(meta, "--meta")
         seen = session.rooms.observe(system, target, kind=kind, name=name)
-        recorded = seen.as_event_data()
+        recorded = seen.as_event_data() | ({"version": version} if version else {})
         recorded["metadata"] = {**recorded["metadata"], **metadata}
         binding = captured_drafts(
             session.rooms,
-            {**recorded, "version": version} if version else recorded,
+            recorded,
             pipeline=pipeline,
             stage=stage,
             slot=slot,

@@ -33,6 +33,73 @@ def register(app: typer.Typer) -> None:
     _register_bundle(app)
 
 
+TargetArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WHAT",
+        help="A bundle (.zip), a .tlog-proof, an export's folder; without it, the ledger.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        max=64,
+        show_default=False,
+        help="Processes that share the work (default: one for a small ledger, else all).",
+    ),
+]
+VkeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vkey",
+        metavar="KEY",
+        show_default=False,
+        help="The key to verify with, as text or as a file: the one that you were given "
+        "earlier (default: the one in the key folder).",
+    ),
+]
+AgainstOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="CHECKPOINT",
+        show_default=False,
+        help="A checkpoint that you kept: the ledger must still continue it.",
+    ),
+]
+ReceiptOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--receipt",
+        metavar="FILE",
+        show_default=False,
+        help="Receipts that you kept: what they prove must still be there.",
+    ),
+]
+EntryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--entry",
+        metavar="FILE",
+        show_default=False,
+        help="For a .tlog-proof: the bytes of the entry that it is about.",
+    ),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        show_default=False,
+        help="The witnesses that you demand (tlog-policy): they must have cosigned the "
+        "checkpoint of --against, or of an export's folder.",
+    ),
+]
+
+
 def _register_verify(app: typer.Typer) -> None:
     @command(
         app,
@@ -45,122 +112,54 @@ def _register_verify(app: typer.Typer) -> None:
     )
     def verify(
         session: Session,
-        target: Annotated[
-            Path | None,
-            typer.Argument(
-                metavar="WHAT",
-                help="A bundle (.zip), a .tlog-proof, an export's folder; without it, the ledger.",
-            ),
-        ] = None,
-        workers: Annotated[
-            int | None,
-            typer.Option(
-                "--workers",
-                metavar="N",
-                min=1,
-                max=64,
-                show_default=False,
-                help="Processes that share the work (default: one for a small ledger, else all).",
-            ),
-        ] = None,
-        vkey: Annotated[
-            str | None,
-            typer.Option(
-                "--vkey",
-                metavar="KEY",
-                show_default=False,
-                help="The key to verify with, as text or as a file: the one that you were given "
-                "earlier (default: the one in the key folder).",
-            ),
-        ] = None,
-        against: Annotated[
-            Path | None,
-            typer.Option(
-                "--against",
-                metavar="CHECKPOINT",
-                show_default=False,
-                help="A checkpoint that you kept: the ledger must still continue it.",
-            ),
-        ] = None,
-        receipt: Annotated[
-            Path | None,
-            typer.Option(
-                "--receipt",
-                metavar="FILE",
-                show_default=False,
-                help="Receipts that you kept: what they prove must still be there.",
-            ),
-        ] = None,
-        entry: Annotated[
-            Path | None,
-            typer.Option(
-                "--entry",
-                metavar="FILE",
-                show_default=False,
-                help="For a .tlog-proof: the bytes of the entry that it is about.",
-            ),
-        ] = None,
-        policy: Annotated[
-            Path | None,
-            typer.Option(
-                "--policy",
-                metavar="FILE",
-                show_default=False,
-                help="The witnesses that you demand (tlog-policy): they must have cosigned the "
-                "checkpoint of --against, or of an export's folder.",
-            ),
-        ] = None,
+        target: TargetArgument = None,
+        workers: WorkersOption = None,
+        vkey: VkeyOption = None,
+        against: AgainstOption = None,
+        receipt: ReceiptOption = None,
+        entry: EntryOption = None,
+        policy: PolicyOption = None,
     ) -> None:
         """Recompute everything and say what was found, and what was not checked.
 
         VALID (exit code 0): all of it is what was signed. INVALID (1): it is not; the entries are
         named. INCOMPLETE (7): part could not be checked. ERROR (8): it could not be examined.
         """
+        means: dict[str, Any] = {
+            "workers": workers,
+            "vkey": vkey,
+            "against": against,
+            "receipt": receipt,
+            "entry": entry,
+            "policy": policy,
+        }
         if session.remote is not None and target is None:
-            refuse_options(
+            told = (
                 "--server, where the server verifies its own ledger: name the --store, or verify "
-                "an export",
-                workers=workers,
-                vkey=vkey,
-                against=against,
-                receipt=receipt,
-                entry=entry,
-                policy=policy,
+                "an export"
             )
-            _verified_there(session)
+            refuse_options(told, **means)
+            _report(session, _verified_there(session))
         from api.verification import verify as verified
 
         with session.progress("Verifying") as tell:
-            report = verified(
-                session.settings,
-                target,
-                workers=workers,
-                vkey=vkey,
-                against=against,
-                receipt=receipt,
-                entry=entry,
-                policy=policy,
-                now=session.now,
-                progress=tell,
-            )
-        answer = report.as_json()
-        session.output.answer(
-            answer,
-            lines=lambda ink: report_lines(answer, ink),
-            rows=_finding_rows(answer),
-            columns=_FINDING_COLUMNS,
-        )
-        raise typer.Exit(report.result.exit_code)
+            report = verified(session.settings, target, **means, now=session.now, progress=tell)
+        _report(session, report.as_json())
 
 
-def _verified_there(session: Session) -> NoReturn:
-    """Let the server verify its ledger, and say that it was the server."""
+def _verified_there(session: Session) -> dict[str, Any]:
+    """The server's report on its own ledger, which says that it was the server."""
     from api.remote.evidence import verify as asked
-    from ledger.verdict import Verdict
 
     assert session.remote is not None  # noqa: S101 - asked by the caller
     with session.progress("The server verifies") as tell:
-        answer = asked(session.remote.client, lambda: tell(0))
+        return asked(session.remote.client, lambda: tell(0))
+
+
+def _report(session: Session, answer: dict[str, Any]) -> NoReturn:
+    """Show it, and end with the verdict's exit code."""
+    from ledger.verdict import Verdict
+
     session.output.answer(
         answer,
         lines=lambda ink: report_lines(answer, ink),
@@ -207,6 +206,26 @@ def _finding_lines(finding: dict[str, Any], ink: Ink) -> Iterator[str]:
             yield f"  {name.ljust(8)} {plain(finding[name])}"
 
 
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        show_default=False,
+        help="Write the proof there instead of to the standard output.",
+    ),
+]
+ProveEntryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--entry",
+        metavar="FILE",
+        show_default=False,
+        help="Write the entry's bytes there: the proof is about them, byte for byte.",
+    ),
+]
+
+
 def _register_prove(app: typer.Typer) -> None:
     @command(
         app,
@@ -220,24 +239,8 @@ def _register_prove(app: typer.Typer) -> None:
     def prove(
         session: Session,
         index: IndexArgument,
-        out: Annotated[
-            Path | None,
-            typer.Option(
-                "--out",
-                metavar="FILE",
-                show_default=False,
-                help="Write the proof there instead of to the standard output.",
-            ),
-        ] = None,
-        entry: Annotated[
-            Path | None,
-            typer.Option(
-                "--entry",
-                metavar="FILE",
-                show_default=False,
-                help="Write the entry's bytes there: the proof is about them, byte for byte.",
-            ),
-        ] = None,
+        out: OutOption = None,
+        entry: ProveEntryOption = None,
     ) -> None:
         """The proof that an entry is in the ledger: a .tlog-proof, with the signed checkpoint.
 
@@ -265,6 +268,29 @@ def _register_prove(app: typer.Typer) -> None:
             session.output.text(proof.decode())
 
 
+BundleIndexArgument = Annotated[
+    list[int],
+    typer.Argument(metavar="INDEX…", min=0, max=MOST_ENTRIES, help="The entries that it is about."),
+]
+WithholdOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--withhold",
+        metavar="INDEX",
+        show_default=False,
+        help="Prove this entry without disclosing what it says.",
+    ),
+]
+CompleteOption = Annotated[
+    bool,
+    typer.Option(
+        "--complete",
+        show_default=False,
+        help="Add all other entries without what they say.",
+    ),
+]
+
+
 def _register_bundle(app: typer.Typer) -> None:
     @command(
         app,
@@ -277,29 +303,9 @@ def _register_bundle(app: typer.Typer) -> None:
     def bundle(
         session: Session,
         out: Annotated[Path, typer.Argument(metavar="BUNDLE.zip", help="The file to write.")],
-        index: Annotated[
-            list[int],
-            typer.Argument(
-                metavar="INDEX…", min=0, max=MOST_ENTRIES, help="The entries that it is about."
-            ),
-        ],
-        withhold: Annotated[
-            list[int] | None,
-            typer.Option(
-                "--withhold",
-                metavar="INDEX",
-                show_default=False,
-                help="Prove this entry without disclosing what it says.",
-            ),
-        ] = None,
-        complete: Annotated[
-            bool,
-            typer.Option(
-                "--complete",
-                show_default=False,
-                help="Add all other entries without what they say.",
-            ),
-        ] = False,
+        index: BundleIndexArgument,
+        withhold: WithholdOption = None,
+        complete: CompleteOption = False,
     ) -> None:
         """Write a file by which a stranger checks entries offline.
 

@@ -58,6 +58,45 @@ def _register_export(app: typer.Typer) -> None:
         session.say(f"check it with: asof verify {out}")
 
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHAT",
+        show_default=False,
+        help="A file of JSON lines or CSV, - (the standard input), or an export's folder.",
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="jsonl|csv",
+        show_default=False,
+        help="What the file is (default: csv for a name that ends so, else jsonl).",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only check; write nothing.")]
+SkipBadOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--skip-bad",
+        metavar="FILE",
+        show_default=False,
+        help="Record what is good, and write the refused lines there (the reasons to "
+        "FILE.reasons). Default: one bad line, and nothing is recorded.",
+    ),
+]
+VkeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vkey",
+        metavar="KEY",
+        show_default=False,
+        help="For an export: the key that you were given (default: the one inside).",
+    ),
+]
+
+
 def _register_import(app: typer.Typer) -> None:
     @command(
         app,
@@ -70,45 +109,11 @@ def _register_import(app: typer.Typer) -> None:
     )
     def import_(
         session: Session,
-        source: Annotated[
-            str,
-            typer.Argument(
-                metavar="WHAT",
-                show_default=False,
-                help="A file of JSON lines or CSV, - (the standard input), or an export's folder.",
-            ),
-        ],
-        format: Annotated[
-            str | None,
-            typer.Option(
-                "--format",
-                metavar="jsonl|csv",
-                show_default=False,
-                help="What the file is (default: csv for a name that ends so, else jsonl).",
-            ),
-        ] = None,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Only check; write nothing.")
-        ] = False,
-        skip_bad: Annotated[
-            Path | None,
-            typer.Option(
-                "--skip-bad",
-                metavar="FILE",
-                show_default=False,
-                help="Record what is good, and write the refused lines there (the reasons to "
-                "FILE.reasons). Default: one bad line, and nothing is recorded.",
-            ),
-        ] = None,
-        vkey: Annotated[
-            str | None,
-            typer.Option(
-                "--vkey",
-                metavar="KEY",
-                show_default=False,
-                help="For an export: the key that you were given (default: the one inside).",
-            ),
-        ] = None,
+        source: SourceArgument,
+        format: FormatOption = None,
+        dry_run: DryRunOption = False,
+        skip_bad: SkipBadOption = None,
+        vkey: VkeyOption = None,
     ) -> None:
         """Take in history from elsewhere, or make a ledger's file out of an export.
 

@@ -75,6 +75,17 @@ def _key_lines(found: dict[str, Any], ink: Ink) -> Iterator[str]:
     yield from pairs(rows, ink)
 
 
+WhyOption = Annotated[
+    str,
+    typer.Option(
+        "--why",
+        metavar="TEXT",
+        show_default=False,
+        help="What happened. It becomes part of the ledger.",
+    ),
+]
+
+
 def _register_ledger(app: typer.Typer) -> None:
     ledger = new_app(
         "ledger",
@@ -98,15 +109,7 @@ def _register_ledger(app: typer.Typer) -> None:
     )
     def recover(
         session: Session,
-        why: Annotated[
-            str,
-            typer.Option(
-                "--why",
-                metavar="TEXT",
-                show_default=False,
-                help="What happened. It becomes part of the ledger.",
-            ),
-        ],
+        why: WhyOption,
         yes: YesOption = False,
     ) -> None:
         """Go on from a store that is behind its rollback guard, such as a restored backup.

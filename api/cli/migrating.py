@@ -19,38 +19,44 @@ _EXAMPLES = [
 ]
 
 
+AdminOption = Annotated[
+    str | None,
+    typer.Option(
+        "--admin",
+        metavar="URL",
+        show_default=False,
+        help="For PostgreSQL: the database, as a role that may create roles.",
+    ),
+]
+LoginOption = Annotated[
+    str | None,
+    typer.Option(
+        "--login",
+        metavar="ROLE",
+        show_default=False,
+        help="A role to log in as: made where it is missing, allowed to append and to "
+        "project, and nothing else.",
+    ),
+]
+ReadsOnlyOption = Annotated[
+    bool,
+    typer.Option("--read-only", help="The login may read and nothing else."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add this command to the app."""
 
     @command(app, "migrate", examples=_EXAMPLES)
     def migrate(
         session: Session,
-        admin: Annotated[
-            str | None,
-            typer.Option(
-                "--admin",
-                metavar="URL",
-                show_default=False,
-                help="For PostgreSQL: the database, as a role that may create roles.",
-            ),
-        ] = None,
-        login: Annotated[
-            str | None,
-            typer.Option(
-                "--login",
-                metavar="ROLE",
-                show_default=False,
-                help="A role to log in as: made where it is missing, allowed to append and to "
-                "project, and nothing else.",
-            ),
-        ] = None,
-        reads_only: Annotated[
-            bool,
-            typer.Option("--read-only", help="The login may read and nothing else."),
-        ] = False,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-        ] = False,
+        admin: AdminOption = None,
+        login: LoginOption = None,
+        reads_only: ReadsOnlyOption = False,
+        dry_run: DryRunOption = False,
     ) -> None:
         """Prepare a PostgreSQL database for ledgers, or bring a store to the newest schema.
 

@@ -76,6 +76,24 @@ def register(app: typer.Typer) -> None:
     _register_impact(app)
 
 
+ReplayOption = Annotated[
+    bool,
+    typer.Option(
+        "--replay",
+        help="Fold the entries too, from the nearest snapshot on, and compare.",
+    ),
+]
+ProofOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--proof",
+        metavar="BUNDLE.zip",
+        show_default=False,
+        help="Replay every entry, compare, and write a bundle that a stranger can check.",
+    ),
+]
+
+
 def _register_state(app: typer.Typer) -> None:
     @command(
         app,
@@ -93,22 +111,8 @@ def _register_state(app: typer.Typer) -> None:
         at: AtOption = None,
         known_at: KnownAtOption = None,
         basis: BasisOption = None,
-        replay: Annotated[
-            bool,
-            typer.Option(
-                "--replay",
-                help="Fold the entries too, from the nearest snapshot on, and compare.",
-            ),
-        ] = False,
-        proof: Annotated[
-            Path | None,
-            typer.Option(
-                "--proof",
-                metavar="BUNDLE.zip",
-                show_default=False,
-                help="Replay every entry, compare, and write a bundle that a stranger can check.",
-            ),
-        ] = None,
+        replay: ReplayOption = False,
+        proof: ProofOption = None,
     ) -> None:
         """What is bound, running and served, now or at any instant.
 
@@ -224,6 +228,50 @@ def _register_history(app: typer.Typer) -> None:
         )
 
 
+QueryArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="QUERY",
+        show_default=False,
+        help="The same in one text: 'actor:user:7 type:binding.* after:7d stream:run/*'.",
+    ),
+]
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--actor",
+        "--by",
+        metavar="ID",
+        show_default=False,
+        help="Only what this actor recorded.",
+    ),
+]
+TypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        show_default=False,
+        help="Only this type: binding.changed, 'binding.*', …",
+    ),
+]
+LastOption = Annotated[
+    int | None,
+    typer.Option(
+        "--last",
+        "-n",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Only the last N of them.",
+    ),
+]
+FollowOption = Annotated[
+    bool,
+    typer.Option("--follow", "-f", show_default=False, help="Go on as entries are recorded."),
+]
+
+
 def _register_log(app: typer.Typer) -> None:
     @command(
         app,
@@ -236,54 +284,15 @@ def _register_log(app: typer.Typer) -> None:
     )
     def log(
         session: Session,
-        query: Annotated[
-            str | None,
-            typer.Argument(
-                metavar="QUERY",
-                show_default=False,
-                help="The same in one text: 'actor:user:7 type:binding.* after:7d stream:run/*'.",
-            ),
-        ] = None,
+        query: QueryArgument = None,
         pipeline: OptionalPipelineOption = None,
         stage: OptionalStageOption = None,
-        by: Annotated[
-            str | None,
-            typer.Option(
-                "--actor",
-                "--by",
-                metavar="ID",
-                show_default=False,
-                help="Only what this actor recorded.",
-            ),
-        ] = None,
-        type: Annotated[
-            str | None,
-            typer.Option(
-                "--type",
-                metavar="TYPE",
-                show_default=False,
-                help="Only this type: binding.changed, 'binding.*', …",
-            ),
-        ] = None,
+        by: ByOption = None,
+        type: TypeOption = None,
         start: FromOption = None,
         end: ToOption = None,
-        last: Annotated[
-            int | None,
-            typer.Option(
-                "--last",
-                "-n",
-                metavar="N",
-                min=1,
-                show_default=False,
-                help="Only the last N of them.",
-            ),
-        ] = None,
-        follow: Annotated[
-            bool,
-            typer.Option(
-                "--follow", "-f", show_default=False, help="Go on as entries are recorded."
-            ),
-        ] = False,
+        last: LastOption = None,
+        follow: FollowOption = False,
     ) -> None:
         """The entries, oldest first, as the ledger recorded them."""
         if follow and session.output.form == "json":
@@ -345,6 +354,17 @@ def _register_show(app: typer.Typer) -> None:
         )
 
 
+UpOption = Annotated[
+    bool, typer.Option("--up", show_default=False, help="Only what it was made from.")
+]
+DownOption = Annotated[
+    bool, typer.Option("--down", show_default=False, help="Only what was made from it.")
+]
+DepthOption = Annotated[
+    int, typer.Option("--depth", metavar="N", min=1, max=100, help="How many steps.")
+]
+
+
 def _register_lineage(app: typer.Typer) -> None:
     @command(
         app,
@@ -358,15 +378,9 @@ def _register_lineage(app: typer.Typer) -> None:
     def lineage(
         session: Session,
         asset_version: AssetVersionArgument,
-        up: Annotated[
-            bool, typer.Option("--up", show_default=False, help="Only what it was made from.")
-        ] = False,
-        down: Annotated[
-            bool, typer.Option("--down", show_default=False, help="Only what was made from it.")
-        ] = False,
-        depth: Annotated[
-            int, typer.Option("--depth", metavar="N", min=1, max=100, help="How many steps.")
-        ] = 1,
+        up: UpOption = False,
+        down: DownOption = False,
+        depth: DepthOption = 1,
         at: AtOption = None,
         known_at: KnownAtOption = None,
         basis: BasisOption = None,

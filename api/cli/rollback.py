@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from api.cli.session import Session
 from api.cli.terminal import plain
 from api.cli.words import count_text
 from ledger.errors import MalformedError
+
+if TYPE_CHECKING:
+    from projections.plan import Plan
 
 __all__ = ["register"]
 
@@ -47,6 +50,53 @@ def register(app: typer.Typer) -> None:
     _register_list(rollback)
 
 
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="WHEN",
+        show_default=False,
+        help="Where to: a time, '2h ago', index:N, tag:NAME, run:ID.",
+    ),
+]
+OnlySlotOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slot",
+        metavar="SLOT",
+        show_default=False,
+        help="Only this slot; 'traffic' stands for the traffic (default: all).",
+    ),
+]
+IdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="PLAN",
+        show_default=False,
+        help="The plan's id (default: today's next).",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", show_default=False, help="Only show it; record nothing."),
+]
+ApprovalOption = Annotated[
+    bool,
+    typer.Option(
+        "--approval/--no-approval", help="Whether somebody must approve it before it runs."
+    ),
+]
+SeparateApproverOption = Annotated[
+    bool,
+    typer.Option(
+        "--separate-approver",
+        show_default=False,
+        help="Somebody else than who asks must approve it.",
+    ),
+]
+
+
 def _register_plan(rollback: typer.Typer) -> None:
     @command(
         rollback,
@@ -62,52 +112,13 @@ def _register_plan(rollback: typer.Typer) -> None:
         session: Session,
         pipeline: PipelineOption,
         stage: StageOption,
-        to: Annotated[
-            str,
-            typer.Option(
-                "--to",
-                metavar="WHEN",
-                show_default=False,
-                help="Where to: a time, '2h ago', index:N, tag:NAME, run:ID.",
-            ),
-        ],
-        slot: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--slot",
-                metavar="SLOT",
-                show_default=False,
-                help="Only this slot; 'traffic' stands for the traffic (default: all).",
-            ),
-        ] = None,
+        to: TargetOption,
+        slot: OnlySlotOption = None,
         reason: ReasonOption = None,
-        id: Annotated[
-            str | None,
-            typer.Option(
-                "--id",
-                metavar="PLAN",
-                show_default=False,
-                help="The plan's id (default: today's next).",
-            ),
-        ] = None,
-        dry_run: Annotated[
-            bool,
-            typer.Option("--dry-run", show_default=False, help="Only show it; record nothing."),
-        ] = False,
-        approval: Annotated[
-            bool,
-            typer.Option(
-                "--approval/--no-approval", help="Whether somebody must approve it before it runs."
-            ),
-        ] = True,
-        separate_approver: Annotated[
-            bool,
-            typer.Option(
-                "--separate-approver",
-                show_default=False,
-                help="Somebody else than who asks must approve it.",
-            ),
-        ] = False,
+        id: IdOption = None,
+        dry_run: DryRunOption = False,
+        approval: ApprovalOption = True,
+        separate_approver: SeparateApproverOption = False,
     ) -> None:
         """What going back would do: the steps in order, and whether each can still be done.
 
@@ -117,39 +128,52 @@ def _register_plan(rollback: typer.Typer) -> None:
         if session.remote is not None:
             told = "--server, where somebody else than who asks must approve each plan"
             refuse_options(told, no_approval=not approval)
-            body = {
-                "pipeline": pipeline,
-                "stage": stage,
-                "to": to,
-                "slots": slot or [],
-                "reason": reason,
-                "id": id,
-                "dry_run": dry_run,
-            }
-            from api.remote import evidence as there
-
-            _show(session, there.plan(session.remote.client, body), "")
+            wanted = {"to": to, "slots": slot or [], "reason": reason, "id": id, "dry_run": dry_run}
+            _show(session, _planned_there(session, pipeline, stage, wanted), "")
             return
-        from api.rollback_json import rollback_json
-        from api.rolling_back import make_plan, propose
+        from api.rolling_back import make_plan
 
         made = make_plan(session.rooms, pipeline, stage, to=to, slots=slot or (), now=session.now)
         if made.is_empty or dry_run:
             answer = made.as_json() | {"rollback": None, "status": "proposed"}
         else:
-            answer = rollback_json(
-                propose(
-                    session.rooms,
-                    made,
-                    rollback_id=id,
-                    actor=session.actor,
-                    reason=reason,
-                    now=session.now,
-                    requires_approval=approval or separate_approver,
-                    separate_approver=separate_approver,
-                )
-            )
+            answer = _proposed(session, made, id, reason, approval, separate_approver)
         _show(session, answer, made.target.mode)
+
+
+def _planned_there(
+    session: Session, pipeline: str, stage: str, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """The plan that the server made and requested."""
+    from api.remote import evidence as there
+
+    assert session.remote is not None  # noqa: S101 - asked by the caller
+    return there.plan(session.remote.client, {"pipeline": pipeline, "stage": stage} | wanted)
+
+
+def _proposed(
+    session: Session,
+    made: Plan,
+    id: str | None,
+    reason: str | None,
+    approval: bool,
+    separate_approver: bool,
+) -> dict[str, Any]:
+    """The plan, recorded."""
+    from api.rollback_json import rollback_json
+    from api.rolling_back import propose
+
+    proposed = propose(
+        session.rooms,
+        made,
+        rollback_id=id,
+        actor=session.actor,
+        reason=reason,
+        now=session.now,
+        requires_approval=approval or separate_approver,
+        separate_approver=separate_approver,
+    )
+    return rollback_json(proposed)
 
 
 def _register_approve(rollback: typer.Typer) -> None:

@@ -46,6 +46,30 @@ def _register_runs(app: typer.Typer) -> None:
     _register_finish(run)
 
 
+NameArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id, new and yours to choose.")
+]
+KindOption = Annotated[
+    str,
+    typer.Option("--kind", metavar="KIND", help="training, evaluation, inference, service, …"),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="ASSET_VERSION",
+        show_default=False,
+        help="What it reads (default: all that is bound).",
+    ),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="KEY=VALUE", show_default=False, help="A parameter of the run."
+    ),
+]
+
+
 def _register_start(run: typer.Typer) -> None:
     @command(
         run,
@@ -59,32 +83,12 @@ def _register_start(run: typer.Typer) -> None:
     )
     def start(
         session: Session,
-        name: Annotated[
-            str, typer.Argument(metavar="RUN", help="The run's id, new and yours to choose.")
-        ],
+        name: NameArgument,
         pipeline: PipelineOption,
         stage: StageOption,
-        kind: Annotated[
-            str,
-            typer.Option(
-                "--kind", metavar="KIND", help="training, evaluation, inference, service, …"
-            ),
-        ] = "training",
-        input: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--input",
-                metavar="ASSET_VERSION",
-                show_default=False,
-                help="What it reads (default: all that is bound).",
-            ),
-        ] = None,
-        param: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--param", metavar="KEY=VALUE", show_default=False, help="A parameter of the run."
-            ),
-        ] = None,
+        kind: KindOption = "training",
+        input: InputOption = None,
+        param: ParamOption = None,
         reason: ReasonOption = None,
         effective_at: EffectiveAtOption = None,
         idempotency_key: KeyOption = None,
@@ -111,6 +115,24 @@ def _register_start(run: typer.Typer) -> None:
         )
 
 
+StatusOption = Annotated[
+    str, typer.Option("--status", metavar="STATUS", help="succeeded, failed or stopped.")
+]
+MadeOption = Annotated[
+    list[str] | None,
+    typer.Option("--made", metavar="ASSET_VERSION", show_default=False, help="What it made."),
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME=NUMBER",
+        show_default=False,
+        help="A figure that it measured.",
+    ),
+]
+
+
 def _register_finish(run: typer.Typer) -> None:
     @command(
         run,
@@ -125,24 +147,9 @@ def _register_finish(run: typer.Typer) -> None:
     def finish(
         session: Session,
         name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
-        status: Annotated[
-            str, typer.Option("--status", metavar="STATUS", help="succeeded, failed or stopped.")
-        ] = "succeeded",
-        made: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--made", metavar="ASSET_VERSION", show_default=False, help="What it made."
-            ),
-        ] = None,
-        metric: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--metric",
-                metavar="NAME=NUMBER",
-                show_default=False,
-                help="A figure that it measured.",
-            ),
-        ] = None,
+        status: StatusOption = "succeeded",
+        made: MadeOption = None,
+        metric: MetricOption = None,
         reason: ReasonOption = None,
         effective_at: EffectiveAtOption = None,
         idempotency_key: KeyOption = None,
@@ -211,6 +218,22 @@ def _register_note(app: typer.Typer) -> None:
         )
 
 
+TagNameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The tag; use it as --at tag:NAME.")
+]
+IndexOption = Annotated[
+    int | None,
+    typer.Option(
+        "--index",
+        metavar="N",
+        min=0,
+        max=MOST_ENTRIES,
+        show_default=False,
+        help="The entry it names (default: the last one).",
+    ),
+]
+
+
 def _register_tag(app: typer.Typer) -> None:
     @command(
         app,
@@ -221,20 +244,8 @@ def _register_tag(app: typer.Typer) -> None:
     )
     def tag(
         session: Session,
-        name: Annotated[
-            str, typer.Argument(metavar="NAME", help="The tag; use it as --at tag:NAME.")
-        ],
-        index: Annotated[
-            int | None,
-            typer.Option(
-                "--index",
-                metavar="N",
-                min=0,
-                max=MOST_ENTRIES,
-                show_default=False,
-                help="The entry it names (default: the last one).",
-            ),
-        ] = None,
+        name: TagNameArgument,
+        index: IndexOption = None,
         reason: ReasonOption = None,
         idempotency_key: KeyOption = None,
         receipt: ReceiptOption = None,

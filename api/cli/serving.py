@@ -51,6 +51,37 @@ def register(app: typer.Typer) -> None:
     _register_access(app)
 
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        show_default=False,
+        help="Several ledgers, TLS, limits: docs/configuration.md (ASOF_CONFIG).",
+    ),
+]
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        show_default=False,
+        help="Where to listen (default 127.0.0.1: this machine only).",
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="PORT",
+        min=0,
+        max=65_535,
+        show_default=False,
+        help="The port (default 8080; 0 takes a free one).",
+    ),
+]
+
+
 def _register_serve(app: typer.Typer) -> None:
     @command(
         app,
@@ -62,35 +93,9 @@ def _register_serve(app: typer.Typer) -> None:
     )
     def serve(
         session: Session,
-        config: Annotated[
-            Path | None,
-            typer.Option(
-                "--config",
-                metavar="FILE",
-                show_default=False,
-                help="Several ledgers, TLS, limits: docs/configuration.md (ASOF_CONFIG).",
-            ),
-        ] = None,
-        host: Annotated[
-            str | None,
-            typer.Option(
-                "--host",
-                metavar="ADDRESS",
-                show_default=False,
-                help="Where to listen (default 127.0.0.1: this machine only).",
-            ),
-        ] = None,
-        port: Annotated[
-            int | None,
-            typer.Option(
-                "--port",
-                metavar="PORT",
-                min=0,
-                max=65_535,
-                show_default=False,
-                help="The port (default 8080; 0 takes a free one).",
-            ),
-        ] = None,
+        config: ConfigOption = None,
+        host: HostOption = None,
+        port: PortOption = None,
     ) -> None:
         """Serve ledgers over HTTP: API, tiles, figures. Ctrl-C ends it well.
 
@@ -122,6 +127,22 @@ def _register_tokens(app: typer.Typer) -> None:
     _register_revoke(tokens)
 
 
+RoleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        metavar="ROLE",
+        show_default=False,
+        help="What it may be used for (default: all roles that the principal has). A role "
+        "that the principal lacks is given first.",
+    ),
+]
+DaysOption = Annotated[
+    int | None,
+    typer.Option("--days", metavar="N", min=1, max=400, show_default=False, help="Default: 90."),
+]
+
+
 def _register_create(tokens: typer.Typer) -> None:
     @command(
         tokens,
@@ -135,22 +156,8 @@ def _register_create(tokens: typer.Typer) -> None:
     def create(
         session: Session,
         principal: PrincipalArgument,
-        role: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--role",
-                metavar="ROLE",
-                show_default=False,
-                help="What it may be used for (default: all roles that the principal has). A role "
-                "that the principal lacks is given first.",
-            ),
-        ] = None,
-        days: Annotated[
-            int | None,
-            typer.Option(
-                "--days", metavar="N", min=1, max=400, show_default=False, help="Default: 90."
-            ),
-        ] = None,
+        role: RoleOption = None,
+        days: DaysOption = None,
     ) -> None:
         """Make a token. It is printed once, and nobody can print it again."""
         from api.service.access.changing import issue_token
