@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("asof-long" if config.getoption("--long") else "asof")
+
+
+def pytest_unconfigure() -> None:
+    """What clients of tests leave in their spools is not said behind the last line."""
+    logging.getLogger("asof").addHandler(logging.NullHandler())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -125,7 +125,7 @@ class Client:
             if cursor is None:
                 return
 
-    def events(self, path: str, *, after: int, **parameters: Any) -> Iterator[dict[str, Any]]:
+    def events(self, path: str, *, after: int, **parameters: Any) -> Generator[dict[str, Any]]:
         """The records of an event stream behind the entry `after`, without end: a stream that
         breaks off is gone on with where it was, so that nothing is left out and nothing comes
         twice.

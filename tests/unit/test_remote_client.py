@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -299,8 +300,8 @@ def test_a_stream_goes_on_where_it_was(there: Answering, client: Client) -> None
     there.next(DROP)
     there.next(502, HTML)
     there.next(200, event(8), **STREAM)
-    found = islice(client.events("/stream", after=4, q=""), 3)
-    assert [record["index"] for record in found] == [5, 7, 8]
+    with closing(client.events("/stream", after=4, q="")) as events:
+        assert [record["index"] for record in islice(events, 3)] == [5, 7, 8]
     assert [one.path.rpartition("after=")[2] for one in there.seen] == ["4", "7", "7", "7"]
 
 
