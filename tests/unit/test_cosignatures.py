@@ -92,6 +92,32 @@ def test_the_key_of_a_witness_is_strict() -> None:
             parse_witness_vkey(wrong)
 
 
+@pytest.mark.parametrize("time", [-1, 1 << 63, 1 << 64])
+def test_a_time_beyond_the_specification_is_not_signed(time: int) -> None:
+    with pytest.raises(MalformedError, match="2\\^63-1"):
+        W1.line(note_text(NOTE), time)
+    assert W1.line(note_text(NOTE), (1 << 63) - 1)
+
+
+def test_a_time_beyond_the_specification_does_not_hold() -> None:
+    """Also where the key signed it: it is a statement about no time."""
+    time = 1 << 63
+    key = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
+    message = b"cosignature/v1\ntime %d\n" % time + note_text(NOTE)
+    blob = W1.key.key_id + time.to_bytes(8, "big") + key.sign(message)
+    line = f"\u2014 {W1.key.name} {base64.b64encode(blob).decode()}\n".encode()
+    with pytest.raises(TamperError, match="cosignature of witness"):
+        check_cosignatures(add_lines(NOTE, line), [W1.key])
+
+
+@pytest.mark.parametrize("name", ["two words", "a+b", "", "a\u2003b", "a\x01b", "x" * 513])
+def test_a_name_that_makes_no_line_is_nobodys(name: str) -> None:
+    with pytest.raises(MalformedError):
+        Cosigner(name, Ed25519PrivateKey.generate())
+    with pytest.raises(MalformedError):
+        parse_witness_vkey(format_witness_vkey(WitnessKey(name, W1.key.public_key)))
+
+
 def test_the_key_of_a_witness_is_made_once(tmp_path: Path) -> None:
     made = load_witness_key(tmp_path / "w")
     assert load_witness_key(tmp_path / "w").private_bytes_raw() == made.private_bytes_raw()
