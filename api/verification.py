@@ -159,7 +159,7 @@ def _checkpoint(path: Path, key: VerifierKey) -> bytes:
 
 def _policy(path: Path) -> Policy:
     try:
-        return parse_policy(path.read_text(encoding="utf-8"))
+        return parse_policy(path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         raise MalformedError(f"{path} cannot be read: {error}", where="--policy") from None
     except MalformedError as error:
@@ -193,7 +193,7 @@ def _check_policy(report: Report, note: bytes | None, policy: Policy, key: Verif
     report.count("cosignatures", len(found))
     for one in found:
         report.notes.append(f"cosigned by {one.name} at {format_time(one.time * 1_000_000)}")
-    if not policy.is_met({one.name for one in found}):
+    if not policy.is_met({one.key for one in found}):
         report.lack(f"the policy: its quorum {policy.quorum} has not cosigned the checkpoint")
 
 

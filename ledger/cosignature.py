@@ -58,10 +58,15 @@ class WitnessKey:
 
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """A cosignature that holds: whose, and as of when (seconds since 1970)."""
+    """A cosignature that holds: by which key, and as of when (seconds since 1970)."""
 
-    name: str
+    key: WitnessKey
     time: int
+
+    @property
+    def name(self) -> str:
+        """The name of the witness; not that of one key alone."""
+        return self.key.name
 
 
 class Cosigner:
@@ -144,7 +149,7 @@ def _checked(text: bytes, signature: NoteSignature, key: WitnessKey, note: bytes
         raise TamperError(
             f"the cosignature of {key.name} does not belong to this checkpoint", checkpoints=(note,)
         ) from None
-    return Cosignature(key.name, time)
+    return Cosignature(key, time)
 
 
 def _message(text: bytes, time: int) -> bytes:

@@ -391,7 +391,7 @@ def _ledger(reading: _Reading, name: str, given: Any, base: Settings) -> LedgerC
 
 def _policy(path: Path, name: str) -> Policy:
     try:
-        return parse_policy(path.read_text(encoding="utf-8"))
+        return parse_policy(path.read_bytes().decode())
     except OSError as error:
         raise MalformedError(
             f"[ledgers.{name}] policy: {path} cannot be read: {error.strerror}"

@@ -106,10 +106,11 @@ def test_a_cosignature_that_does_not_hold_is_a_finding(case: Case) -> None:
 
 
 def test_what_is_no_policy(case: Case) -> None:
-    for content in ("nonsense", None):
+    carriage_returns = case.policy("both").read_bytes().replace(b"\n", b"\r\n")
+    for content in (b"nonsense", b"# \xff\n", carriage_returns, None):
         path = case.folder / "no-policy"
         if content is not None:
-            path.write_text(content)
+            path.write_bytes(content)
         else:
             path.unlink()
         with pytest.raises(MalformedError, match="--policy"):

@@ -23,6 +23,7 @@ from ledger.note import note_text
 
 if TYPE_CHECKING:
     from api.service.ledgers import Served
+    from ledger.cosignature import WitnessKey
     from ledger.policy import Policy, Witness
     from ledger.reader import Reader
 
@@ -47,7 +48,7 @@ class _Published:
 
     note: bytes
     size: int
-    by: list[str] = field(default_factory=list)
+    by: list[WitnessKey] = field(default_factory=list)
 
 
 class Publishing:
@@ -78,7 +79,7 @@ class Publishing:
         lines = [line for line in await asyncio.gather(*asked) if line is not None]
         made = _Published(add_lines(note, b"".join(lines)), size)
         keys = [one.key for one in self._policy.witnesses.values()]
-        made.by = [one.name for one in check_cosignatures(made.note, keys)]
+        made.by = [one.key for one in check_cosignatures(made.note, keys)]
         self._published = made
 
     def published(self, reader: Reader) -> bytes:
