@@ -12,9 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.service.witnessing import publishing
+from api.service.witnessing.witness import request_body
+from ledger.checkpoint import parse_checkpoint
 from ledger.cosignature import Cosigner, check_cosignatures, format_witness_vkey, parse_witness_vkey
 from ledger.keys import load_witness_key
-from ledger.note import format_vkey
+from ledger.note import format_vkey, note_text
 from ledger.opening import open_ledger
 from tests.acceptance.test_client_and_server import free_port
 from tests.support.service import Prepared, Running, prepare, started
@@ -80,6 +82,19 @@ def test_two_installations_cosign_each_other(tmp_path: Path) -> None:
         with one.client("admin") as admin:
             status = admin.get("/readyz").json()["witnesses"]["acme"]
             assert status["quorum_met"] and status["witnesses"]["other"]["problem"] is None
+        published = httpx2.get(f"{one.url}/t/acme/checkpoint")
+        assert published.headers["cache-control"] == "public, max-age=5"
+        tile = httpx2.get(f"{one.url}/t/acme/tile/0/000.p/1")
+        assert tile.headers["cache-control"] == "public, max-age=31536000, immutable"
+        for nothing in ("0/001", "0/1", "entries/001"):
+            found = httpx2.get(f"{one.url}/t/acme/tile/{nothing}")
+            assert (found.status_code, found.headers["cache-control"]) == (404, "no-store"), nothing
+        size = parse_checkpoint(note_text(published.content)).size
+        late = httpx2.post(
+            f"{two.url}/witness/add-checkpoint", content=request_body(0, [], published.content)
+        )
+        assert (late.status_code, late.text) == (409, f"{size}\n")
+        assert late.headers["content-type"] == "text/x.tlog.size", "to the letter: others compare"
         mine = parse_witness_vkey(httpx2.get(f"{one.url}/witness/vkey").text.strip())
         cosigned(two, mine)
 

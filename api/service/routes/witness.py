@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import Request
 from starlette.responses import Response
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["router"]
 
 router = new_router()
+
+SIZE: Final = {"Content-Type": "text/x.tlog.size"}
+"""To the letter, as clients compare it: given as a media type, a charset would be added to it."""
 
 
 @router.post(
@@ -53,7 +56,7 @@ async def add_checkpoint(request: Request) -> Response:
         line = await asyncio.to_thread(witness.add_checkpoint, body)
     except RefusalError as refusal:
         if refusal.size is not None:
-            return Response(f"{refusal.size}\n", status_code=409, media_type="text/x.tlog.size")
+            return Response(f"{refusal.size}\n", status_code=409, headers=SIZE)
         return Response(f"{refusal.detail}\n", status_code=refusal.status, media_type="text/plain")
     return Response(line, media_type="text/plain")
 
