@@ -2,7 +2,8 @@
 
 Full tiles never change, so anybody may keep them for ever; what is partial is put together from the
 leaf hashes and kept as long, as a tile of that width never changes either. Entry bundles hold who,
-what kind and when; never what an entry says.
+what kind and when; never what an entry says. What needed a token is kept by whoever had it and by
+nobody between: a shared cache would give it to everybody.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ledger.tiles import TILE_WIDTH, parse_bundle_path, parse_tile_path
 
 if TYPE_CHECKING:
     from api.main import Rooms
+    from api.service.ledgers import Served
     from ledger.reader import Reader
 
 __all__ = ["router"]
@@ -29,8 +31,8 @@ __all__ = ["router"]
 router = new_router()
 
 BINARY: Final = "application/octet-stream"
-FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
-SHORT: Final = {"Cache-Control": "public, max-age=5"}
+FOREVER: Final = "max-age=31536000, immutable"
+SHORT: Final = "max-age=5"
 ENTRIES: Final = "entries/"
 
 
@@ -45,7 +47,8 @@ async def checkpoint(request: Request) -> Response:
     here = served(request)
     published = request.app.state.published
     found = await here.asked(lambda rooms: published(here.name, rooms.reader))
-    return Response(found, media_type="text/plain; charset=utf-8", headers=SHORT)
+    headers = _kept(here, SHORT)
+    return Response(found, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @router.get(
@@ -67,7 +70,16 @@ async def tile(
         except MalformedError as error:
             raise ProblemError("not-found", str(error)) from None
 
-    return Response(await served(request).asked(question), media_type=BINARY, headers=FOREVER)
+    here = served(request)
+    found = await here.asked(question)
+    return Response(found, media_type=BINARY, headers=_kept(here, FOREVER))
+
+
+def _kept(here: Served, how_long: str) -> dict[str, str]:
+    """By whom an answer may be kept. `public` would allow a shared cache also where a token was
+    needed (RFC 9111, section 3.5).
+    """
+    return {"Cache-Control": f"{'public' if here.public else 'private'}, {how_long}"}
 
 
 def _hashes(reader: Reader, level: int, n: int, width: int) -> bytes:
