@@ -18,8 +18,15 @@ from api.service.permissions import needs
 from api.service.problems import ProblemError
 from api.service.requests import new_router, served
 from ledger.bundle.build import entry_tiles
-from ledger.errors import MalformedError
-from ledger.tiles import TILE_WIDTH, parse_bundle_path, parse_tile_path
+from ledger.entry import entry_leaf
+from ledger.errors import MalformedError, TamperError
+from ledger.tiles import (
+    TILE_WIDTH,
+    parse_bundle,
+    parse_bundle_path,
+    parse_tile_path,
+    split_hashes,
+)
 
 if TYPE_CHECKING:
     from api.main import Rooms
@@ -96,8 +103,24 @@ def _entries(reader: Reader, n: int, width: int) -> bytes:
     if not _is_there(size, n, width):
         raise _beyond(size)
     start = n * TILE_WIDTH
-    ((_, data),) = entry_tiles(reader, start + width, start)
+    data = b"".join(data for _, data in entry_tiles(reader, start + width, start))
+    leaves = [entry_leaf(entry) for entry in parse_bundle(data)] if data else []
+    _check_leaves(leaves, split_hashes(reader.nodes(size).row(0, n))[:width], start)
     return data
+
+
+def _check_leaves(found: list[bytes], expected: list[bytes], start: int) -> None:
+    """The entries are those of the tile: what is handed out is kept for a year, whatever is mended
+    meanwhile.
+    """
+    for at, leaf in enumerate(expected):
+        if at >= len(found) or found[at] != leaf:
+            raise TamperError(
+                "it is not what the tile of the tree says",
+                index=start + at,
+                expected=leaf.hex(),
+                found=found[at].hex() if at < len(found) else "nothing",
+            )
 
 
 def _is_there(count: int, n: int, width: int) -> bool:
