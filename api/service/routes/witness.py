@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fastapi import Request
@@ -13,10 +14,11 @@ from api.service.describing import PROBLEM, described_as
 from api.service.permissions import PUBLIC, needs
 from api.service.problems import ProblemError
 from api.service.requests import new_router
-from api.service.witnessing.witness import RefusalError
+from api.service.witnessing.witness import MOST_BODY_BYTES, RefusalError
 from ledger.cosignature import format_witness_vkey
 
 if TYPE_CHECKING:
+    from api.service.bodies import BodyLimits
     from api.service.witnessing.witness import Witness
 
 __all__ = ["router"]
@@ -51,7 +53,9 @@ SIZE: Final = {"Content-Type": "text/x.tlog.size"}
 async def add_checkpoint(request: Request) -> Response:
     """Who may ask is whose signature is on the checkpoint. 409 answers with the size seen last."""
     witness = _witness(request)
-    body = await read_body(request, request.app.state.body_limits)
+    limits: BodyLimits = request.app.state.body_limits
+    most = min(limits.max_bytes, MOST_BODY_BYTES)
+    body = await read_body(request, replace(limits, max_bytes=most))
     try:
         line = await asyncio.to_thread(witness.add_checkpoint, body)
     except RefusalError as refusal:
