@@ -125,6 +125,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             for name, one in configuration.ledgers.items()
             if one.policy is not None
         }
+        metrics.watch_quorums(lambda: {name: one.quorum_age() for name, one in publishing.items()})
 
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -179,6 +180,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
                 publishing[name].published(reader) if name in publishing else reader.checkpoint()
             ),
             witness=witness,
+            forks=lambda: [] if witness is None else witness.forks(),
             witness_status=lambda: {name: one.status() for name, one in publishing.items()},
             still_allowed=lambda request: _may_still(authenticate(request.scope), request),
         )
