@@ -33,7 +33,14 @@ from ledger.hashing import HASH_SIZE
 from ledger.merkle import check_consistency
 from ledger.note import MAX_NOTE_BYTES, VerifierKey, note_text
 
-__all__ = ["MOST_BODY_BYTES", "Fork", "RefusalError", "Witness", "request_body"]
+__all__ = [
+    "MOST_BODY_BYTES",
+    "Fork",
+    "RefusalError",
+    "Witness",
+    "parse_request_body",
+    "request_body",
+]
 
 MOST_HASHES: Final = 63
 MOST_BODY_BYTES: Final = MAX_NOTE_BYTES + 64 * (MOST_HASHES + 1)
@@ -120,7 +127,7 @@ class Witness:
         """The cosignature line; what it says is durable. Raises RefusalError; StoreError where it
         cannot be kept, or the clock is wrong.
         """
-        old, proof, note = _parsed(body)
+        old, proof, note = parse_request_body(body)
         checkpoint = self._signed(note)
         if old > checkpoint.size:
             raise RefusalError(400, f"the old size {old} is beyond the new {checkpoint.size}")
@@ -267,7 +274,7 @@ def _check_continues(size: int, root: bytes, new: Checkpoint, proof: list[bytes]
         raise RefusalError(422, str(error)) from None
 
 
-def _parsed(body: bytes) -> tuple[int, list[bytes], bytes]:
+def parse_request_body(body: bytes) -> tuple[int, list[bytes], bytes]:
     """`old <size>`, at most 63 hashes, a blank line, the checkpoint. Raises RefusalError 400."""
     head, blank, note = body.partition(b"\n\n")
     lines = head.split(b"\n", 1 + MOST_HASHES)
