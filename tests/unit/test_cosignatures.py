@@ -126,6 +126,24 @@ def test_the_key_of_a_witness_is_made_once(tmp_path: Path) -> None:
         load_witness_key(tmp_path / "file" / "w")
 
 
+def test_two_that_make_the_key_at_once_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other was faster between the look and the link: its key is taken."""
+    made = load_witness_key(tmp_path)
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    assert load_witness_key(tmp_path).private_bytes_raw() == made.private_bytes_raw()
+    assert [path.name for path in tmp_path.iterdir()] == ["witness.pem"]
+
+
+@pytest.mark.parametrize("rights", [0o640, 0o604, 0o660])
+def test_a_key_that_others_can_read_cosigns_nothing(tmp_path: Path, rights: int) -> None:
+    load_witness_key(tmp_path)
+    (tmp_path / "witness.pem").chmod(rights)
+    with pytest.raises(StoreError, match="can be read by others"):
+        load_witness_key(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------ policy
 
 
