@@ -197,7 +197,7 @@ def _check_policy(
     except (MalformedError, TamperError) as error:
         report.refuse("cosignatures", error)
         return
-    report.count("cosignatures", len(found))
+    report.count("cosignatures", len({one.key for one in found}))
     for one in found:
         report.notes.append(f"cosigned by {one.name} at {_told_time(one.time, now)}")
     if size < report.entries:

@@ -72,8 +72,11 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_a_quorum_that_has_cosigned(case: Case) -> None:
-    report = case.verify(case.policy("both"), case.cosigned(*WITNESSES))
-    assert report.result is Verdict.VALID and report.checked["cosignatures"] == 2
+    for by in (WITNESSES, [*WITNESSES, *WITNESSES]):
+        report = case.verify(case.policy("both"), case.cosigned(*by))
+        assert report.result is Verdict.VALID and report.checked["cosignatures"] == 2
+    twice = case.verify(case.policy("both"), case.cosigned(WITNESSES[0], WITNESSES[0]))
+    assert twice.result is Verdict.INCOMPLETE and twice.checked["cosignatures"] == 1
     assert "cosigned by w1.example.com/w at 2026-" in "\n".join(report.notes)
     (case.folder / "out" / "checkpoint").write_bytes(case.cosigned(*WITNESSES).read_bytes())
     assert case.verify(case.policy("both"), None, case.folder / "out").result is Verdict.VALID
