@@ -47,6 +47,7 @@ from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
 from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
+from api.service.witnessing.door import Door
 from api.service.witnessing.publishing import Publishing
 from api.service.witnessing.witness import Witness
 from api.settings import environment
@@ -120,6 +121,9 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             reads.refused(why, who, ledger)
 
         witness = _witness(configuration, stack, alarm)
+        door = None if witness is None else Door(witness)
+        if door is not None:
+            stack.callback(door.close)
         publishing = {
             name: Publishing(ledgers[name], one.policy, alarm=alarm)
             for name, one in configuration.ledgers.items()
@@ -179,7 +183,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             published=lambda name, reader: (
                 publishing[name].published(reader) if name in publishing else reader.checkpoint()
             ),
-            witness=witness,
+            witness=door,
             forks=lambda: [] if witness is None else witness.forks(),
             witness_status=lambda: {name: one.status() for name, one in publishing.items()},
             still_allowed=lambda request: _may_still(authenticate(request.scope), request),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import sqlite3
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.service.problems import ProblemError
+from api.service.witnessing.door import Door
 from api.service.witnessing.witness import Fork, RefusalError, Witness, request_body
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.cosignature import Cosigner, add_lines, check_cosignatures
@@ -317,6 +320,37 @@ def test_a_body_of_lines_costs_no_memory(witness: Witness) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * len(body), peak
+
+
+def test_who_asks_too_much_keeps_nobody_else_waiting(ledger: Ledger, tmp_path: Path) -> None:
+    """Anybody may send a checkpoint again: other work of the server goes on, and most of it waits
+    for nothing.
+    """
+    slow = threading.Event()
+    witness = Witness(
+        tmp_path / "slow.db",
+        Cosigner("witness.example.com/w", KEY),
+        {ledger.vkey.name: ledger.vkey},
+        alarm=lambda origin, what: None,
+        clock=lambda: 1_795_000_000.0 if slow.wait(5) else 0.0,
+    )
+
+    async def asking() -> list[bytes | BaseException]:
+        door = Door(witness)
+        body = request_body(0, [], note_at(ledger, 0, EMPTY_ROOT))
+        asked = [asyncio.create_task(door.add_checkpoint(body)) for _ in range(100)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            await asyncio.gather(*(asyncio.to_thread(time.sleep, 0) for _ in range(50)))
+        slow.set()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert await door.add_checkpoint(body)
+        door.close()
+        return found
+
+    found = asyncio.run(asking())
+    assert [type(one) for one in found] == [bytes] * 64 + [ProblemError] * 36
+    witness.close()
 
 
 def test_of_two_at_once_one_is_kept(ledger: Ledger, witness: Witness) -> None:
