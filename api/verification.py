@@ -74,6 +74,7 @@ def verify(
         return read_bundle(target, vkey=given)
     again, guard = _place(settings, target)
     key = given or _own_key(settings)
+    demanded = None if policy is None else _policy(policy)
     kept = None if receipt is None else _receipts(receipt)
     signed = None if against is None else _checkpoint(against, key)
     report = verify_url(
@@ -86,8 +87,8 @@ def verify(
         against=signed,
         now=now,
     )
-    if policy is not None:
-        _check_policy(report, _cosigned(target, signed), _policy(policy), key, now)
+    if demanded is not None:
+        _check_policy(report, _cosigned(target, signed), demanded, key, now)
     if given is None:
         report.not_checked.append(_OWN_KEY.format(keys_of(settings)))
     return report
