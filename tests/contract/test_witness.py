@@ -264,7 +264,7 @@ def test_its_file_is_its_own(ledger: Ledger, tmp_path: Path, witness: Witness) -
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600, name
     (tmp_path / "none.db").write_bytes(b"this is no database" * 100)
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path / "none.db", tmp_path / "file" / "witness.db", tmp_path):
+    for path in (tmp_path / "none.db", tmp_path / "file" / "witness.db"):
         with pytest.raises(StoreError, match="witness"):
             Witness(path, witness.cosigner, {}, alarm=lambda origin, what: None)
 

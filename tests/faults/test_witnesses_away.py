@@ -402,6 +402,34 @@ def test_one_that_is_away_for_ever_is_said_once(world: World, tmp_path: Path) ->
     witness.close()
 
 
+def test_what_is_published_does_not_go_back(world: World, tmp_path: Path) -> None:
+    """While the witnesses are asked for the first time the newest checkpoint is published, and it
+    may be newer than what they are asked about.
+    """
+    witness, shown, making = other(world, tmp_path), list[int](), list[Publishing]()
+
+    def show() -> None:
+        note = making[0].published(world.reader)
+        shown.append(parse_checkpoint(note_text(note)).size)
+
+    def answer(body: bytes) -> Any:
+        if not shown:
+            world.ledger.writer.append(notes(5, "note/d"))
+            show()
+        return of(witness)(body)
+
+    async def rounds(made: Publishing, client: httpx2.AsyncClient) -> None:
+        making.append(made)
+        for _ in range(2):
+            await made.cosign(client)
+            show()
+
+    made = world.run(answer, rounds)
+    assert shown == [15, 15, 15]
+    assert published_by(world, made) == [GOOD.key.name, BAD.key.name]
+    witness.close()
+
+
 def test_a_policy_about_another_log_ends_the_start(world: World) -> None:
     policy = world.policy("http://127.0.0.1:1/", "http://127.0.0.1:1/")
     stranger = Signer.from_seed(world.ledger.vkey.name, b"\x09" * 32).vkey

@@ -9,6 +9,7 @@ cosignatures and says so. A witness that says "fork" is an alarm, raised once.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,6 +91,8 @@ class Publishing:
         self._alarm = alarm
         self._seen = {name: _Seen() for name in policy.witnesses}
         self._published: _Published | None = None
+        self._shown = (0, b"")
+        self._mutex = threading.Lock()
         self._met_at = time.monotonic()
         self._short = False
         self._trouble: str | None = None
@@ -119,10 +122,16 @@ class Publishing:
 
     def published(self, reader: Reader) -> bytes:
         """The checkpoint that the witnesses were asked about last, with the cosignatures that came;
-        the newest one before they were asked at all.
+        the newest one before they were asked at all. It does not go back. Called in any thread.
         """
         made = self._published
-        return reader.checkpoint() if made is None else made.note
+        if made is not None and made.size >= self._shown[0]:
+            return made.note
+        if made is None:
+            note = reader.checkpoint()
+            with self._mutex:
+                self._shown = max(self._shown, (parse_checkpoint(note_text(note)).size, note))
+        return self._shown[1]
 
     def status(self) -> dict[str, Any]:
         """Whether the quorum is met, since when not, and what each witness said last."""
