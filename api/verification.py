@@ -18,14 +18,14 @@ from api.settings import Settings
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
 from ledger.canonical import format_time
-from ledger.checkpoint import open_checkpoint
+from ledger.checkpoint import open_checkpoint, parse_checkpoint
 from ledger.cosignature import check_cosignatures
 from ledger.entry import entry_leaf, parse_entry
 from ledger.errors import MalformedError, NotFoundError, TamperError
 from ledger.export import ExportFolder
 from ledger.guard import Guard
 from ledger.keys import GUARD_FILE, load_vkey
-from ledger.note import VerifierKey, parse_vkey
+from ledger.note import VerifierKey, note_text, parse_vkey
 from ledger.places import FilePlace
 from ledger.policy import Policy, parse_policy
 from ledger.proof import PROOF_HEADER, check_proof, parse_proof
@@ -36,6 +36,9 @@ __all__ = ["verify", "vkey_of"]
 
 LARGE_FILE = 256 << 20
 """A store beyond this many bytes is shared among all processors where nobody says otherwise."""
+
+FUTURE_MICROS = 300_000_000
+"""A clock elsewhere may be so far ahead without a word about it."""
 
 _OWN_KEY = "whether the key is the right one: it was taken from {}, not given with --vkey"
 
@@ -71,6 +74,7 @@ def verify(
         return read_bundle(target, vkey=given)
     again, guard = _place(settings, target)
     key = given or _own_key(settings)
+    demanded = None if policy is None else _policy(policy)
     kept = None if receipt is None else _receipts(receipt)
     signed = None if against is None else _checkpoint(against, key)
     report = verify_url(
@@ -83,8 +87,8 @@ def verify(
         against=signed,
         now=now,
     )
-    if policy is not None:
-        _check_policy(report, _cosigned(target, signed), _policy(policy), key)
+    if demanded is not None:
+        _check_policy(report, _cosigned(target, signed), demanded, key, now)
     if given is None:
         report.not_checked.append(_OWN_KEY.format(keys_of(settings)))
     return report
@@ -159,7 +163,7 @@ def _checkpoint(path: Path, key: VerifierKey) -> bytes:
 
 def _policy(path: Path) -> Policy:
     try:
-        return parse_policy(path.read_text(encoding="utf-8"))
+        return parse_policy(path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         raise MalformedError(f"{path} cannot be read: {error}", where="--policy") from None
     except MalformedError as error:
@@ -174,10 +178,13 @@ def _cosigned(target: Path | None, signed: bytes | None) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _check_policy(report: Report, note: bytes | None, policy: Policy, key: VerifierKey) -> None:
+def _check_policy(
+    report: Report, note: bytes | None, policy: Policy, key: VerifierKey, now: int
+) -> None:
     """Whether the witnesses that one demands have cosigned the checkpoint that was compared.
 
     A cosignature that does not hold is a finding; a quorum that is not met leaves it INCOMPLETE.
+    What was recorded after that checkpoint is called not checked.
     """
     if key not in (log for log, _ in policy.logs):
         report.lack(f"the policy: it names other logs than {key.name} with this key")
@@ -187,14 +194,29 @@ def _check_policy(report: Report, note: bytes | None, policy: Policy, key: Verif
         return
     try:
         found = check_cosignatures(note, [one.key for one in policy.witnesses.values()])
+        size = parse_checkpoint(note_text(note)).size
     except (MalformedError, TamperError) as error:
         report.refuse("cosignatures", error)
         return
-    report.count("cosignatures", len(found))
+    report.count("cosignatures", len({one.key for one in found}))
     for one in found:
-        report.notes.append(f"cosigned by {one.name} at {format_time(one.time * 1_000_000)}")
-    if not policy.is_met({one.name for one in found}):
+        report.notes.append(f"cosigned by {one.name} at {_told_time(one.time, now)}")
+    if size < report.entries:
+        report.not_checked.append(
+            f"that witnesses saw the last {report.entries - size} entries: the cosigned checkpoint "
+            f"is of {size}"
+        )
+    if not policy.is_met({one.key for one in found}):
         report.lack(f"the policy: its quorum {policy.quorum} has not cosigned the checkpoint")
+
+
+def _told_time(time: int, now: int) -> str:
+    """The time of a cosignature, as its witness states it; the calendar ends before that may."""
+    try:
+        told = format_time(time * 1_000_000)
+    except MalformedError:
+        told = f"{time} s after 1970"
+    return told if time * 1_000_000 <= now + FUTURE_MICROS else f"{told}, which is in the future"
 
 
 def _place(settings: Settings, target: Path | None) -> tuple[Callable[[str], Store], Guard | None]:

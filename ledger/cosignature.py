@@ -20,9 +20,9 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from ledger.canonical import check_name, format_base64, parse_base64
+from ledger.canonical import MAX_DECIMAL, format_base64, format_decimal, parse_base64
 from ledger.errors import MalformedError, TamperError
-from ledger.note import NoteSignature, note_text, signatures_of
+from ledger.note import NoteSignature, check_signer_name, note_text, signatures_of
 
 __all__ = [
     "COSIGNATURE",
@@ -58,10 +58,15 @@ class WitnessKey:
 
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """A cosignature that holds: whose, and as of when (seconds since 1970)."""
+    """A cosignature that holds: by which key, and as of when (seconds since 1970)."""
 
-    name: str
+    key: WitnessKey
     time: int
+
+    @property
+    def name(self) -> str:
+        """The name of the witness; not that of one key alone."""
+        return self.key.name
 
 
 class Cosigner:
@@ -70,12 +75,16 @@ class Cosigner:
     __slots__ = ("_private", "key")
 
     def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
-        check_name(name, "witness name")
+        check_signer_name(name)
         self._private = private_key
         self.key = WitnessKey(name, private_key.public_key().public_bytes_raw())
 
     def line(self, text: bytes, time: int) -> bytes:
-        """The cosignature line of a checkpoint with this text, its newline included."""
+        """The cosignature line of a checkpoint with this text, its newline included.
+
+        Raises MalformedError for a time that the specification does not have.
+        """
+        format_decimal(time)
         blob = (
             self.key.key_id
             + time.to_bytes(_TIME_SIZE, "big")
@@ -99,6 +108,7 @@ def parse_witness_vkey(text: str) -> WitnessKey:
     data = parse_base64(match[3]) if match else b""
     if match is None or len(data) != 1 + _PUBLIC_SIZE or data[0] != COSIGNATURE:
         raise MalformedError(f"not the key of a witness (name+hash+base64, type 4): {text[:80]!r}")
+    check_signer_name(match[1])
     key = WitnessKey(match[1], data[1:])
     if format_witness_vkey(key) != text:
         raise MalformedError(f"the key id is {match[2]}, and name and key give {key.key_id.hex()}")
@@ -131,15 +141,15 @@ def _checked(text: bytes, signature: NoteSignature, key: WitnessKey, note: bytes
     blob = signature.signature
     time = int.from_bytes(blob[:_TIME_SIZE], "big")
     try:
-        if len(blob) != _TIME_SIZE + _SIGNATURE_SIZE:
-            raise ValueError("length")
+        if len(blob) != _TIME_SIZE + _SIGNATURE_SIZE or time > MAX_DECIMAL:
+            raise ValueError("length or time")
         public = Ed25519PublicKey.from_public_bytes(key.public_key)
         public.verify(blob[_TIME_SIZE:], _message(text, time))
     except (InvalidSignature, ValueError):
         raise TamperError(
             f"the cosignature of {key.name} does not belong to this checkpoint", checkpoints=(note,)
         ) from None
-    return Cosignature(key.name, time)
+    return Cosignature(key, time)
 
 
 def _message(text: bytes, time: int) -> bytes:

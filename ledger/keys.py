@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +107,8 @@ def load_witness_key(folder: Path) -> Ed25519PrivateKey:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            _write_new(path, _format_private(Ed25519PrivateKey.generate()), 0o600)
+            with suppress(FileExistsError):  # another process was faster, and its key is the one
+                _write_new(path, _format_private(Ed25519PrivateKey.generate()), 0o600)
     except OSError as exc:
         raise StoreError(f"{path}: the witness's key cannot be made: {exc}") from exc
     return _load_private(path)

@@ -31,6 +31,7 @@ __all__ = [
     "NoteSignature",
     "Signer",
     "VerifierKey",
+    "check_signer_name",
     "format_vkey",
     "note_text",
     "open_note",
@@ -64,8 +65,7 @@ class VerifierKey:
     @classmethod
     def ed25519(cls, name: str, public_key: bytes) -> VerifierKey:
         """The verifier key of an Ed25519 public key of 32 bytes."""
-        check_name(name, "key name")
-        _check_key_name(name)
+        check_signer_name(name)
         if len(public_key) != _PUBLIC_SIZE:
             raise MalformedError(f"an Ed25519 key has {_PUBLIC_SIZE} bytes, not {len(public_key)}")
         key_id = _key_id(name, ED25519, public_key)
@@ -132,6 +132,12 @@ class Signer:
 
 def _key_id(name: str, algorithm: int, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:_KEY_ID_SIZE]
+
+
+def check_signer_name(name: str) -> None:
+    """Refuses the name of a key of ours that would make no signature line."""
+    check_name(name, "key name")
+    _check_key_name(name)
 
 
 def _check_key_name(name: str) -> None:

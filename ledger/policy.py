@@ -13,8 +13,10 @@ docs/spec/policy.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.cosignature import WitnessKey, parse_witness_vkey
 from ledger.errors import MalformedError
@@ -22,7 +24,10 @@ from ledger.note import VerifierKey, parse_vkey
 
 __all__ = ["NO_QUORUM", "Group", "Policy", "Witness", "parse_policy"]
 
-NO_QUORUM = "none"
+NO_QUORUM: Final = "none"
+_SPACE: Final = re.compile(r"[ \t]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_COUNT: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +57,13 @@ class Policy:
     groups: Mapping[str, Group] = field(default_factory=dict)
     quorum: str = NO_QUORUM
 
-    def is_met(self, signed: Collection[str]) -> bool:
-        """Whether the quorum has signed; `signed` are the names of witnesses' keys."""
-        return self.quorum == NO_QUORUM or self._has(self.quorum, frozenset(signed))
-
-    def _has(self, name: str, signed: Collection[str]) -> bool:
-        witness = self.witnesses.get(name)
-        if witness is not None:
-            return witness.key.name in signed
-        group = self.groups[name]
-        return sum(self._has(member, signed) for member in group.members) >= group.least
+    def is_met(self, signed: Collection[WitnessKey]) -> bool:
+        """Whether the quorum has signed; `signed` are the keys whose cosignatures hold."""
+        met = {NO_QUORUM, *(name for name, one in self.witnesses.items() if one.key in signed)}
+        for group in self.groups.values():  # each after its members, as they stand in the file
+            if sum(member in met for member in group.members) >= group.least:
+                met.add(group.name)
+        return self.quorum in met
 
 
 def parse_policy(text: str) -> Policy:
@@ -71,16 +73,18 @@ def parse_policy(text: str) -> Policy:
     groups: dict[str, Group] = {}
     quorum: str | None = None
     for number, line in enumerate(text.split("\n"), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
         try:
+            if _CONTROL.search(line):
+                raise MalformedError("control character; there are only tabs and newlines")
+            words = [word for word in _SPACE.split(line) if word]
+            if not words or words[0].startswith("#"):
+                continue
             match words:
                 case ["log", vkey, *rest] if len(rest) <= 1:
-                    logs.append((parse_vkey(vkey), rest[0] if rest else None))
+                    logs.append((_new_log(vkey, logs), rest[0] if rest else None))
                 case ["witness", name, vkey, *rest] if len(rest) <= 1:
                     _check_new(name, witnesses, groups)
-                    key = parse_witness_vkey(vkey)
+                    key = _new_key(vkey, witnesses)
                     witnesses[name] = Witness(name, key, rest[0] if rest else None)
                 case ["group", name, least, *members] if members:
                     _check_new(name, witnesses, groups)
@@ -97,6 +101,22 @@ def parse_policy(text: str) -> Policy:
     return Policy(tuple(logs), witnesses, groups, quorum)
 
 
+def _new_log(vkey: str, logs: Sequence[tuple[VerifierKey, str | None]]) -> VerifierKey:
+    log = parse_vkey(vkey)
+    if any(log.public_key == other.public_key for other, _ in logs):
+        raise MalformedError("this log is there already, by the same public key")
+    return log
+
+
+def _new_key(vkey: str, witnesses: Mapping[str, Witness]) -> WitnessKey:
+    """A cosignature does not commit to its name: under two names one key would count twice."""
+    key = parse_witness_vkey(vkey)
+    for other in witnesses.values():
+        if other.key.public_key == key.public_key:
+            raise MalformedError(f"this key is {other.name}'s already, and would count twice")
+    return key
+
+
 def _group(
     name: str,
     least: str,
@@ -106,10 +126,12 @@ def _group(
 ) -> Group:
     for member in members:
         _check_known(member, witnesses, groups)
+        if any(member in group.members for group in groups.values()):
+            raise MalformedError(f"{member} is a member of another group already: it counts once")
     if len(set(members)) != len(members):
         raise MalformedError(f"the group {name} names a member twice")
     counts = {"all": len(members), "any": 1}
-    count = counts.get(least) or (int(least) if least.isdecimal() and len(least) < 4 else 0)
+    count = counts.get(least) or (int(least) if _COUNT.fullmatch(least) else 0)
     if not 1 <= count <= len(members):
         raise MalformedError(f"a group wants all, any, or 1 to {len(members)} of its members")
     return Group(name, count, tuple(members))

@@ -47,6 +47,7 @@ from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
 from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
+from api.service.witnessing.door import Door
 from api.service.witnessing.publishing import Publishing
 from api.service.witnessing.witness import Witness
 from api.settings import environment
@@ -123,11 +124,15 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             reads.refused(why, who, ledger)
 
         witness = _witness(configuration, stack, alarm)
+        door = None if witness is None else Door(witness)
+        if door is not None:
+            stack.callback(door.close)
         publishing = {
             name: Publishing(ledgers[name], one.policy, alarm=alarm)
             for name, one in configuration.ledgers.items()
             if one.policy is not None
         }
+        metrics.watch_quorums(lambda: {name: one.quorum_age() for name, one in publishing.items()})
 
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -181,7 +186,8 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             published=lambda name, reader: (
                 publishing[name].published(reader) if name in publishing else reader.checkpoint()
             ),
-            witness=witness,
+            witness=door,
+            forks=lambda: [] if witness is None else witness.forks(),
             witness_status=lambda: {name: one.status() for name, one in publishing.items()},
             still_allowed=lambda request: _may_still(authenticate(request.scope), request),
         )

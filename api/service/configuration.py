@@ -27,7 +27,7 @@ from api.service.outgoing.addresses import Allowed
 from api.service.permissions import ROLES
 from api.settings import Settings, environment
 from ledger.errors import MalformedError, StoreError
-from ledger.note import VerifierKey, parse_vkey
+from ledger.note import VerifierKey, check_signer_name, parse_vkey
 from ledger.policy import Policy, parse_policy
 
 __all__ = [
@@ -391,7 +391,7 @@ def _ledger(reading: _Reading, name: str, given: Any, base: Settings) -> LedgerC
 
 def _policy(path: Path, name: str) -> Policy:
     try:
-        return parse_policy(path.read_text(encoding="utf-8"))
+        return parse_policy(path.read_bytes().decode())
     except OSError as error:
         raise MalformedError(
             f"[ledgers.{name}] policy: {path} cannot be read: {error.strerror}"
@@ -405,9 +405,17 @@ def _witness(reading: _Reading, given: Any) -> WitnessConfiguration:
     if "name" not in told:
         raise MalformedError("[witness]: name is missing")
     try:
+        check_signer_name(told["name"])
+    except MalformedError as error:
+        raise MalformedError(f"[witness] name: {error}") from None
+    try:
         logs = tuple(parse_vkey(text) for text in told.get("logs", ()))
     except MalformedError as error:
         raise MalformedError(f"[witness] logs: {error}") from None
+    names = [log.name for log in logs]
+    for name in names:
+        if names.count(name) > 1:
+            raise MalformedError(f"[witness] logs: two keys of the log {name}; it has one")
     return WitnessConfiguration(name=told["name"], keys=told.get("keys"), logs=logs)
 
 

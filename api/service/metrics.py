@@ -6,7 +6,7 @@ Labels are methods, route templates, statuses and the names of ledgers: all of t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -61,6 +61,10 @@ class Metrics:
     def watch(self, ledgers: Ledgers) -> None:
         """Give the size, lag and queue of each ledger too, looked at when somebody asks."""
         self.registry.register(_OfLedgers(ledgers))
+
+    def watch_quorums(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        """Give the seconds since each ledger that has witnesses had a checkpoint with a quorum."""
+        self.registry.register(_OfQuorums(ages))
 
     def begun(self) -> None:
         """A request has arrived."""
@@ -118,3 +122,21 @@ class _OfLedgers(Collector):
             lag.add_metric([name], max(0, head.size - here.indexed))
             asking.add_metric([name], here.asking)
         yield from (size, age, lag, asking)
+
+
+class _OfQuorums(Collector):
+    """How long the witnesses of each ledger have been too few."""
+
+    def __init__(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        self._ages = ages
+
+    def collect(self) -> Iterator[Metric]:
+        """One look at each."""
+        age = GaugeMetricFamily(
+            "asof_quorum_age_seconds",
+            "Since a checkpoint was cosigned by a quorum",
+            labels=["ledger"],
+        )
+        for name, seconds in self._ages().items():
+            age.add_metric([name], seconds)
+        yield age

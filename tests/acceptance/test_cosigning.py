@@ -12,9 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.service.witnessing import publishing
+from api.service.witnessing.witness import request_body
+from ledger.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from ledger.cosignature import Cosigner, check_cosignatures, format_witness_vkey, parse_witness_vkey
 from ledger.keys import load_witness_key
-from ledger.note import format_vkey
+from ledger.note import Signer, format_vkey, note_text
 from ledger.opening import open_ledger
 from tests.acceptance.test_client_and_server import free_port
 from tests.support.service import Prepared, Running, prepare, started
@@ -80,8 +82,53 @@ def test_two_installations_cosign_each_other(tmp_path: Path) -> None:
         with one.client("admin") as admin:
             status = admin.get("/readyz").json()["witnesses"]["acme"]
             assert status["quorum_met"] and status["witnesses"]["other"]["problem"] is None
+        published = httpx2.get(f"{one.url}/t/acme/checkpoint")
+        assert published.headers["cache-control"] == "public, max-age=5"
+        tile = httpx2.get(f"{one.url}/t/acme/tile/0/000.p/1")
+        assert tile.headers["cache-control"] == "public, max-age=31536000, immutable"
+        for nothing in ("0/001", "0/1", "entries/001"):
+            found = httpx2.get(f"{one.url}/t/acme/tile/{nothing}")
+            assert (found.status_code, found.headers["cache-control"]) == (404, "no-store"), nothing
+        size = parse_checkpoint(note_text(published.content)).size
+        late = httpx2.post(
+            f"{two.url}/witness/add-checkpoint", content=request_body(0, [], published.content)
+        )
+        assert (late.status_code, late.text) == (409, f"{size}\n")
+        assert late.headers["content-type"] == "text/x.tlog.size", "to the letter: others compare"
         mine = parse_witness_vkey(httpx2.get(f"{one.url}/witness/vkey").text.strip())
         cosigned(two, mine)
+
+
+def test_a_fork_is_shown_until_somebody_looks(tmp_path: Path) -> None:
+    """Over a SIGKILL: both checkpoints, the figure, the log."""
+    made = prepare(tmp_path, roles=("admin",))
+    log = Signer.from_seed("elsewhere.example.com/log", b"\x05" * 32)
+    notes = [sign_checkpoint(Checkpoint(log.name, 4, root * 32), log) for root in (b"a", b"b")]
+    store = made.environment["ASOF_STORE"]
+    policy = f"log {vkey_of(made)}\nquorum none\n"
+    (tmp_path / "policy").write_text(policy)
+    config = CONFIG.format(store=store, name="w.example.com/w", log=format_vkey(log.vkey))
+    evidence = {
+        "origin": log.name,
+        "size": 4,
+        "seen": notes[0].decode(),
+        "shown": notes[1].decode(),
+    }
+    for start in range(2):
+        with started(made, config=config) as running, running.client("admin") as admin:
+            if start == 0:
+                assert admin.get("/readyz").json()["forks"] == []
+                for old, note, status in ((0, notes[0], 200), (4, notes[1], 422)):
+                    body = request_body(old, [], note)
+                    told = httpx2.post(f"{running.url}/witness/add-checkpoint", content=body)
+                    assert told.status_code == status
+            assert admin.get("/readyz").json()["forks"] == [evidence]
+            figures = admin.get("/metrics").text
+            assert "\nasof_fork_alarms_total 1.0\n" in figures
+            assert '\nasof_quorum_age_seconds{ledger="acme"} ' in figures
+            assert httpx2.get(f"{running.url}/readyz").json() == {"status": "ready"}
+            assert running.log.read_text().count("two trees of 4 entries") == start + 1
+            running.kill()
 
 
 def test_the_check_of_the_test_is_one() -> None:

@@ -559,9 +559,11 @@ def test_tiles_are_those_of_an_export(service: Running, tmp_path: Path) -> None:
             found = auditor.get(f"/t/acme/{path}")
             assert found.content == (tmp_path / "out" / path).read_bytes(), path
             assert "immutable" in found.headers["cache-control"]
+            assert "private" in found.headers["cache-control"], "a token was needed for it"
         kept = (tmp_path / "out" / "checkpoint").read_bytes()
         now = auditor.get("/t/acme/checkpoint")
         assert now.headers["content-type"] == "text/plain; charset=utf-8"
+        assert now.headers["cache-control"] == "private, max-age=5"
         assert now.content.split(b"\n")[0] == kept.split(b"\n")[0]
         for wrong in ("0/x1", "0/1", "9/000", "64/000", "0/000.p/0", "0/000.p/256", "entries/x"):
             assert auditor.get(f"/t/acme/tile/{wrong}").status_code == 404, wrong

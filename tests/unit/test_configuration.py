@@ -10,9 +10,11 @@ from api.service.configuration import KEYS, Configuration, read_configuration, s
 from api.service.starting import configured
 from api.settings import Settings
 from ledger.errors import AsofError, MalformedError, StoreError
+from ledger.note import Signer, format_vkey
 from ledger.opening import create_ledger
 from scripts.docs_settings import PAGE, page
 
+TWO_KEYS = [format_vkey(Signer.from_seed("l.example.com/x", bytes([n]) * 32).vkey) for n in (1, 2)]
 WHOLE = """
 [server]
 port = 9000
@@ -127,6 +129,11 @@ def test_people_log_in_where_the_file_says_how(
         ("[ledgers.a]\nstore='sqlite:///x'\npolicy='none'", "cannot be read"),
         ("[ledgers.a]\nstore='sqlite:///x'\n[witness]\nlogs=[]", "name is missing"),
         ("[ledgers.a]\nstore='sqlite:///x'\n[witness]\nname='w'\nlogs=['x']", "verifier key"),
+        ("[ledgers.a]\nstore='sqlite:///x'\n[witness]\nname='a b'", "name: .*neither spaces"),
+        (
+            f"[ledgers.a]\nstore='sqlite:///x'\n[witness]\nname='w'\nlogs={TWO_KEYS}",
+            "two keys of the log l.example.com/x",
+        ),
         ("[ledgers.a]\nstore='sqlite:///x'\n[oidc]\nissuer='x'", "audience is missing"),
         *(
             (f"{_LOGIN}{more}", says)

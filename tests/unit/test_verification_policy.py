@@ -14,7 +14,7 @@ from ledger.cosignature import Cosigner, add_lines, format_witness_vkey
 from ledger.errors import MalformedError
 from ledger.export import export_folder
 from ledger.note import format_vkey, note_text
-from ledger.opening import create_ledger
+from ledger.opening import create_ledger, open_ledger
 from ledger.verdict import Verdict
 from tests.support.ledgers import notes
 
@@ -45,8 +45,8 @@ class Case:
         path.write_text("\n".join([*lines, "group both all W1 W2", f"quorum {quorum}", ""]))
         return path
 
-    def cosigned(self, *by: Cosigner) -> Path:
-        lines = b"".join(one.line(note_text(self.note), 1_795_000_000) for one in by)
+    def cosigned(self, *by: Cosigner, time: int = 1_795_000_000) -> Path:
+        lines = b"".join(one.line(note_text(self.note), time) for one in by)
         path = self.folder / "cosigned"
         path.write_bytes(add_lines(self.note, lines))
         return path
@@ -72,8 +72,11 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_a_quorum_that_has_cosigned(case: Case) -> None:
-    report = case.verify(case.policy("both"), case.cosigned(*WITNESSES))
-    assert report.result is Verdict.VALID and report.checked["cosignatures"] == 2
+    for by in (WITNESSES, [*WITNESSES, *WITNESSES]):
+        report = case.verify(case.policy("both"), case.cosigned(*by))
+        assert report.result is Verdict.VALID and report.checked["cosignatures"] == 2
+    twice = case.verify(case.policy("both"), case.cosigned(WITNESSES[0], WITNESSES[0]))
+    assert twice.result is Verdict.INCOMPLETE and twice.checked["cosignatures"] == 1
     assert "cosigned by w1.example.com/w at 2026-" in "\n".join(report.notes)
     (case.folder / "out" / "checkpoint").write_bytes(case.cosigned(*WITNESSES).read_bytes())
     assert case.verify(case.policy("both"), None, case.folder / "out").result is Verdict.VALID
@@ -88,6 +91,44 @@ def test_one_that_has_not_is_incomplete_and_never_valid(case: Case) -> None:
     with pytest.raises(MalformedError, match="key id"):
         case.verify(case.policy("W1", log=other), case.cosigned(*WITNESSES))
     assert case.verify(case.policy("W1"), case.cosigned(WITNESSES[0])).result is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("time", "says"),
+    [
+        (1_900_000_000 + 301, "in the future"),
+        ((1 << 63) - 1, "9223372036854775807 s after 1970, which is in the future"),
+    ],
+)
+def test_a_time_that_has_not_come_is_said(case: Case, time: int, says: str) -> None:
+    """Also one beyond the calendar: a verdict all the same, and no other error."""
+    report = case.verify(case.policy("both"), case.cosigned(*WITNESSES, time=time))
+    assert report.result is Verdict.VALID
+    assert sum(says in note for note in report.notes) == 2
+    report = case.verify(case.policy("both"), case.cosigned(*WITNESSES))
+    assert not any("future" in note for note in report.notes)
+
+
+def test_what_came_after_the_cosigned_tree_is_not_called_cosigned(case: Case) -> None:
+    with open_ledger(case.settings.store) as ledger:
+        ledger.writer.append(notes(2, "note/later"))
+        size = ledger.reader.size()
+    report = case.verify(case.policy("both"), case.cosigned(*WITNESSES))
+    assert report.result is Verdict.VALID
+    expected = f"that witnesses saw the last 2 entries: the cosigned checkpoint is of {size - 2}"
+    assert expected in report.not_checked
+    report = case.verify(case.policy("none"), case.cosigned(*WITNESSES))
+    assert expected in report.not_checked
+    assert "witnesses saw" not in "\n".join(case.verify(case.policy("W1"), None).not_checked)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_verdict_on_the_policy(case: Case) -> None:
+    path = case.folder / "out" / "checkpoint"
+    path.unlink()
+    path.mkdir()
+    report = case.verify(case.policy("both"), None, case.folder / "out")
+    assert report.result is not Verdict.VALID
+    assert "the policy: give the cosigned checkpoint with --against" in report.not_checked
 
 
 def test_a_policy_about_another_log_says_nothing_of_this_one(case: Case, tmp_path: Path) -> None:
@@ -106,10 +147,11 @@ def test_a_cosignature_that_does_not_hold_is_a_finding(case: Case) -> None:
 
 
 def test_what_is_no_policy(case: Case) -> None:
-    for content in ("nonsense", None):
+    carriage_returns = case.policy("both").read_bytes().replace(b"\n", b"\r\n")
+    for content in (b"nonsense", b"# \xff\n", carriage_returns, None):
         path = case.folder / "no-policy"
         if content is not None:
-            path.write_text(content)
+            path.write_bytes(content)
         else:
             path.unlink()
         with pytest.raises(MalformedError, match="--policy"):

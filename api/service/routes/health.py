@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Request
 from starlette.responses import Response
@@ -16,6 +17,9 @@ from api.service.principal import caller_of
 from api.service.requests import answer, new_router
 from ledger.errors import AsofError, StoreError
 from ledger.guard import Guard
+
+if TYPE_CHECKING:
+    from api.service.witnessing.witness import Fork
 
 __all__ = ["router"]
 
@@ -55,6 +59,7 @@ async def readyz(request: Request) -> Response:
         told["ledgers"] = checks
         if witnessing is not None:
             told["witnesses"] = witnessing()
+            told["forks"] = await asyncio.to_thread(_forks, request.app.state.forks)
     headers = {} if ready else {"Retry-After": "1"}
     return answer(request, told, status=200 if ready else 503, headers=headers)
 
@@ -71,6 +76,14 @@ async def metrics(request: Request) -> Response:
     return Response(
         text, media_type="text/plain; version=0.0.4", headers={"Cache-Control": "no-store"}
     )
+
+
+def _forks(kept: Callable[[], list[Fork]]) -> list[dict[str, Any]]:
+    """What this server has seen as a witness: both checkpoints of each, to be kept elsewhere."""
+    return [
+        {**fork._asdict(), "seen": fork.seen.decode(), "shown": fork.shown.decode()}
+        for fork in kept()
+    ]
 
 
 async def _checks(here: Served) -> dict[str, dict[str, Any]]:

@@ -1,28 +1,34 @@
 """Getting the checkpoints of our ledgers cosigned, and publishing them with what there is.
 
 Every `EVERY_SECONDS` the newest checkpoint goes to each witness of the policy, with the proof that
-it continues what that witness saw last. A witness that is away or refuses is told in `status`, and
-the publication goes on with fewer cosignatures and says so; a witness that says "fork" is an alarm.
+it continues what that witness saw last. A witness that is away, slow, or answers nonsense is told
+in `status`, once in the log, and is no other witness's trouble: the publication goes on with fewer
+cosignatures and says so. A witness that says "fork" is an alarm, raised once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx2
 import structlog
 
+from api.service.problems import ProblemError
 from api.service.witnessing.witness import request_body
+from ledger.canonical import parse_decimal
 from ledger.checkpoint import parse_checkpoint
 from ledger.cosignature import add_lines, check_cosignatures
-from ledger.errors import AsofError, MalformedError, TamperError
+from ledger.errors import AsofError, MalformedError
 from ledger.note import note_text
 
 if TYPE_CHECKING:
     from api.service.ledgers import Served
+    from ledger.cosignature import WitnessKey
     from ledger.policy import Policy, Witness
     from ledger.reader import Reader
 
@@ -30,6 +36,24 @@ __all__ = ["Publishing"]
 
 EVERY_SECONDS: Final = 5.0
 TIMEOUT_SECONDS: Final = 10.0
+MOST_REPLY: Final = 64 << 10
+
+
+class _Answer(NamedTuple):
+    """What a witness answered."""
+
+    status: int
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The beginning, for people: whatever stands there, it changes no terminal."""
+        text = self.body[:200].decode("utf-8", "replace").strip()
+        return "".join(char if char.isprintable() else " " for char in text)
+
+
+class _ForkError(Exception):
+    """What a witness says can only be explained by another history than this ledger's."""
 
 
 @dataclass(slots=True)
@@ -39,6 +63,7 @@ class _Seen:
     size: int = 0
     problem: str | None = "not asked yet"
     alarm: str | None = None
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -47,27 +72,40 @@ class _Published:
 
     note: bytes
     size: int
-    by: list[str] = field(default_factory=list)
+    by: list[WitnessKey] = field(default_factory=list)
 
 
 class Publishing:
-    """One ledger and its policy. `watch` runs as a task; the rest is called in the event loop."""
+    """One ledger and its policy. `watch` runs as a task; the rest is called in the event loop.
+
+    Raises MalformedError where the policy is about other logs.
+    """
 
     def __init__(self, here: Served, policy: Policy, *, alarm: Callable[[str, str], None]) -> None:
+        if here.ledger.vkey not in (log for log, _ in policy.logs):
+            raise MalformedError(
+                f"[ledgers.{here.name}] policy: no log line has the key of {here.ledger.vkey.name}"
+            )
         self._here = here
         self._policy = policy
         self._alarm = alarm
         self._seen = {name: _Seen() for name in policy.witnesses}
         self._published: _Published | None = None
+        self._shown = (0, b"")
+        self._mutex = threading.Lock()
+        self._met_at = time.monotonic()
+        self._short = False
+        self._trouble: str | None = None
 
     async def watch(self) -> None:
-        """Have it cosigned again and again, until cancelled."""
+        """Have it cosigned again and again, until cancelled: nothing else ends it."""
         async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as http:
             while True:
                 try:
                     await self.cosign(http)
-                except AsofError as error:
-                    structlog.get_logger("asof").warning("witness", problem=str(error))
+                    self._trouble = None
+                except Exception as error:
+                    self._tell(error)
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def cosign(self, http: httpx2.AsyncClient) -> None:
@@ -78,22 +116,29 @@ class Publishing:
         lines = [line for line in await asyncio.gather(*asked) if line is not None]
         made = _Published(add_lines(note, b"".join(lines)), size)
         keys = [one.key for one in self._policy.witnesses.values()]
-        made.by = [one.name for one in check_cosignatures(made.note, keys)]
+        made.by = [one.key for one in check_cosignatures(made.note, keys)]
         self._published = made
+        self._note_quorum(met=self._policy.is_met(made.by))
 
     def published(self, reader: Reader) -> bytes:
-        """The newest checkpoint that a quorum has cosigned; where there is none of the newest tree,
-        the newest one with what it has."""
+        """The checkpoint that the witnesses were asked about last, with the cosignatures that came;
+        the newest one before they were asked at all. It does not go back. Called in any thread.
+        """
         made = self._published
-        if made is not None and self._policy.is_met(made.by):
+        if made is not None and made.size >= self._shown[0]:
             return made.note
-        return reader.checkpoint() if made is None else made.note
+        if made is None:
+            note = reader.checkpoint()
+            with self._mutex:
+                self._shown = max(self._shown, (parse_checkpoint(note_text(note)).size, note))
+        return self._shown[1]
 
     def status(self) -> dict[str, Any]:
-        """Whether the quorum is met, and what each witness said last."""
+        """Whether the quorum is met, since when not, and what each witness said last."""
         made = self._published
         return {
             "quorum_met": made is not None and self._policy.is_met(made.by),
+            "quorum_age_seconds": round(self.quorum_age()),
             "cosigned_size": None if made is None else made.size,
             "witnesses": {
                 name: {"size": seen.size, "problem": seen.problem, "alarm": seen.alarm}
@@ -101,62 +146,132 @@ class Publishing:
             },
         }
 
+    def quorum_age(self) -> float:
+        """Seconds since a checkpoint with a quorum was made; since the start where none was."""
+        return time.monotonic() - self._met_at
+
     async def _ask(
         self, http: httpx2.AsyncClient, witness: Witness, note: bytes, size: int
     ) -> bytes | None:
-        """The cosignature line of one witness; None where it does not give any."""
+        """The cosignature line of one witness; None where it does not give any, whatever it does
+        instead.
+        """
         seen = self._seen[witness.name]
-        if witness.url is None:
-            seen.problem = "the policy does not say where it answers"
-            return None
+        line, problem = None, None
         try:
-            answered = await self._post(http, witness, seen.size, note, size)
-            if answered.status_code == 409:
-                seen.size = _told_size(answered)
-                answered = await self._post(http, witness, seen.size, note, size)
-        except httpx2.HTTPError as error:
-            seen.problem = f"it does not answer: {type(error).__name__}"
-            return None
-        except MalformedError as error:
-            seen.problem = str(error)
-            return None
-        if answered.status_code == 422 or (answered.status_code == 409 and seen.size >= size):
-            seen.alarm = seen.problem = f"it saw another tree: {answered.text[:200]}"
-            self._alarm(self._here.reader.origin, f"{witness.name}: {seen.alarm}")
-            return None
-        if answered.status_code != 200:
-            seen.problem = f"it answers {answered.status_code}: {answered.text[:200]}"
-            return None
-        return self._checked(witness, note, answered.content, size)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                line = await self._cosignature(http, witness, note, size)
+        except TimeoutError:
+            problem = f"it was not through within {TIMEOUT_SECONDS:.0f} s"
+        except _ForkError as error:
+            problem = str(error)
+            if seen.alarm is None:
+                seen.alarm = problem
+                self._alarm(self._here.reader.origin, f"{witness.name}: {problem}")
+        except (AsofError, ProblemError) as error:
+            problem = str(error)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            problem = f"it does not answer: {type(error).__name__}"
+        self._note_problem(witness, problem)
+        return line
 
-    def _checked(self, witness: Witness, note: bytes, lines: bytes, size: int) -> bytes | None:
-        """Its own line, of all that it sent, once it is seen to hold."""
+    async def _cosignature(
+        self, http: httpx2.AsyncClient, witness: Witness, note: bytes, size: int
+    ) -> bytes:
+        """Its line, seen to hold. Raises _ForkError, MalformedError, and what asking raises."""
         seen = self._seen[witness.name]
-        mark = f"\u2014 {witness.key.name} ".encode()
-        mine = [line + b"\n" for line in lines.split(b"\n") if line.startswith(mark)]
-        try:
-            if not mine or not check_cosignatures(add_lines(note, mine[0]), [witness.key]):
-                raise MalformedError("it answered without a cosignature of its key")
-        except (MalformedError, TamperError) as error:
-            seen.problem = str(error)
-            return None
-        seen.size, seen.problem = size, None
-        return mine[0]
+        old = seen.size
+        answer = await self._post(http, witness, old, note, size)
+        told = _told_size(answer)
+        if told is not None and told != old:
+            seen.size = old = await self._not_ahead(told, size)
+            answer = await self._post(http, witness, old, note, size)
+            told = _told_size(answer)
+        if answer.status == 409 and old == size and told in (None, old):
+            raise _ForkError(f"it saw another tree of {size} entries: {answer.text}")
+        if answer.status == 422 and old > 0:
+            raise _ForkError(f"it saw another tree of {old} entries: {answer.text}")
+        if answer.status != 200:
+            raise MalformedError(f"it answers {answer.status}: {answer.text}")
+        line = _own_line(witness, note, answer.body)
+        seen.size = size
+        return line
+
+    async def _not_ahead(self, told: int, size: int) -> int:
+        """The size that a witness says it has, once it is one that this ledger had. Nothing is
+        remembered of another: it may have been an error.
+        """
+        if told <= size:
+            return told
+        now = await self._here.asked(lambda rooms: rooms.reader.size())
+        if told > now:
+            raise _ForkError(
+                f"it says it has cosigned {told} entries, and this ledger has {now}: the ledger "
+                "was set back, or the witness errs"
+            )
+        raise MalformedError(f"it has seen {told} entries already, and is asked about them next")
 
     async def _post(
         self, http: httpx2.AsyncClient, witness: Witness, old: int, note: bytes, size: int
-    ) -> httpx2.Response:
-        if old > size:
-            raise MalformedError(f"it has seen {old} entries, and this ledger has {size}")
+    ) -> _Answer:
+        if witness.url is None:
+            raise MalformedError("the policy does not say where it answers")
         proof = await self._here.asked(
             lambda rooms: rooms.reader.consistency(old, size) if 0 < old < size else []
         )
-        body = request_body(old, list(proof), note)
-        return await http.post(f"{(witness.url or '').rstrip('/')}/add-checkpoint", content=body)
+        body, answered = request_body(old, list(proof), note), b""
+        url = f"{witness.url.rstrip('/')}/add-checkpoint"
+        plain = {"Accept-Encoding": "identity", "User-Agent": "asof"}
+        async with http.stream("POST", url, content=body, headers=plain) as answer:
+            async for piece in answer.aiter_raw():
+                answered += piece
+                if len(answered) > MOST_REPLY:
+                    raise MalformedError(f"it answers more than {MOST_REPLY} bytes")
+        return _Answer(answer.status_code, answered)
+
+    def _note_problem(self, witness: Witness, problem: str | None) -> None:
+        """Told when it begins and when it ends, and not as often as it is asked."""
+        seen, log = self._seen[witness.name], structlog.get_logger("asof")
+        if problem is not None and not seen.told:
+            log.warning("witness", ledger=self._here.name, witness=witness.name, problem=problem)
+        if problem is None and seen.told:
+            log.info("witness", ledger=self._here.name, witness=witness.name, problem=None)
+        seen.problem, seen.told = problem, problem is not None
+
+    def _note_quorum(self, *, met: bool) -> None:
+        if met:
+            self._met_at = time.monotonic()
+        if met is self._short:
+            self._short = not met
+            log = structlog.get_logger("asof")
+            (log.info if met else log.warning)("quorum", ledger=self._here.name, met=met)
+
+    def _tell(self, error: Exception) -> None:
+        text, log = f"{type(error).__name__}: {error}", structlog.get_logger("asof")
+        if text != self._trouble:
+            expected = isinstance(error, (AsofError, ProblemError))
+            told = log.warning if expected else log.exception
+            told("witnesses", ledger=self._here.name, problem=text)
+        self._trouble = text
 
 
-def _told_size(answered: httpx2.Response) -> int:
-    text = answered.text.strip()
-    if not text.isdecimal() or len(text) > 16:
-        raise MalformedError("it answers 409 and does not say which size it has")
-    return int(text)
+def _own_line(witness: Witness, note: bytes, lines: bytes) -> bytes:
+    """Its line by the key of the policy, of all that it sent. Raises MalformedError, TamperError.
+
+    A witness may have several keys under its name, and answers with a line by each.
+    """
+    mark = f"\u2014 {witness.key.name} ".encode()
+    for line in lines.splitlines(keepends=True):
+        if line.startswith(mark) and check_cosignatures(add_lines(note, line), [witness.key]):
+            return line
+    raise MalformedError("it answered without a cosignature of its key")
+
+
+def _told_size(answer: _Answer) -> int | None:
+    """The size that a 409 tells; None where it tells none, or the answer is another."""
+    if answer.status != 409:
+        return None
+    try:
+        return parse_decimal(answer.body.decode("ascii").removesuffix("\n"))
+    except (MalformedError, UnicodeDecodeError):
+        return None
