@@ -45,6 +45,9 @@ from api.service.requests import now_micros
 from api.service.routes import ROUTERS
 from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
+from api.service.terraform.backend import Backend
+from api.service.terraform.states import States
+from api.service.terraform.telling import Telling
 from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
 from api.service.witnessing.publishing import Publishing
@@ -96,6 +99,8 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         sending = Sending(subscriptions, ledgers, configuration.outgoing)
         stack.callback(sending.close)
         ingest = Ingest(spool, ledgers, ingest_translators())
+        backend = _backend(configuration, ledgers, stack)
+        telling = Telling(backend.states, ingest, ledgers)
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()
         metrics.watch(ledgers)
@@ -131,6 +136,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             for here in ledgers.values():
                 here.start()
             works = [access.watch(), reads.watch(), ingest.watch(), sending.watch()]
+            works += [telling.watch()]
             works += [one.watch() for one in publishing.values()]
             works += [provider.watch()] if provider is not None else []
             tasks = [asyncio.create_task(work) for work in works]
@@ -165,6 +171,12 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             verifications=verifications,
             executions=executions,
             ingest=ingest,
+            terraform=backend,
+            terraform_limits=BodyLimits(
+                max_bytes=configuration.terraform.state_bytes,
+                seconds=configuration.limits.request_seconds,
+            ),
+            terraform_changed=telling.wake,
             sending=sending,
             ingest_origins=configuration.ingest_origins,
             sources={
@@ -204,6 +216,17 @@ def _opened(configuration: Configuration, stack: ExitStack) -> Ledgers:
         stack.callback(here.close)
         served.append(here)
     return Ledgers(served)
+
+
+def _backend(configuration: Configuration, ledgers: Ledgers, stack: ExitStack) -> Backend:
+    """The state backend of Terraform; each ledger's states are sealed under a key of its own."""
+    states = States(configuration.data / "terraform.db", keep=configuration.terraform.versions)
+    stack.callback(states.close)
+    folders = {
+        ledgers[name].reader.origin: keys_of(one.settings)
+        for name, one in configuration.ledgers.items()
+    }
+    return Backend(states, folders)
 
 
 def _witness(

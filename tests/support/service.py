@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ROLES = ("recorder", "auditor", "operator", "approver", "compliance", "admin")
+ROLES = ("recorder", "auditor", "operator", "approver", "compliance", "admin", "provisioner")
 ORIGIN = "ledger.example.com/acme"
 
 

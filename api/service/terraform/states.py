@@ -1,0 +1,323 @@
+"""The file of the states: sealed versions, who holds which lock, what the ledger is to be told.
+
+::
+
+    states = States(folder / "terraform.db", keep=100)
+    refused = states.put("ledger.example.com/acme", "prod", version, lock_id="0290…")
+    for fact in states.untold("ledger.example.com/acme", limit=100): …
+    states.told(fact.id)
+
+One SQLite file of the service, WAL with synchronous=FULL. A change and the fact that tells of it
+are one transaction. What happens if we die: before the commit nothing was changed and Terraform got
+no answer; after it the fact waits until the ledger's spool has it, which knows it when it comes
+twice. Ledgers are known by their origin, as the name in a configuration may change.
+
+`keep` versions of each state stay; older ones are overwritten with zeros. Locks are rows, so they
+outlive the process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+import orjson
+
+from api.service.own_files import own_file
+from api.service.terraform.reading import Lock, StateTold
+from ledger.canonical import format_time
+from ledger.errors import StoreError
+
+__all__ = ["Fact", "Held", "NewVersion", "Sealed", "States"]
+
+BUSY_SECONDS: Final = 10
+_SCHEMA: Final = (Path(__file__).with_name("states.sql")).read_text(encoding="utf-8")
+
+
+class Sealed(NamedTuple):
+    """A kept version, as it lies."""
+
+    version: str
+    digest: str
+    key_id: str
+    sealed: bytes
+
+
+class Held(NamedTuple):
+    """A lock, and who holds it."""
+
+    lock: Lock
+    actor: str
+    versions: int
+
+
+class Fact(NamedTuple):
+    """What the ledger has to be told; `body` is JSON for `connectors.terraform_state`."""
+
+    id: int
+    actor: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A state that was sent: what is told of it, and the sealed bytes."""
+
+    told: StateTold
+    key_id: str
+    sealed: bytes
+
+
+class States:
+    """Thread-safe. Raises StoreError where the file cannot be read or written."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        self._path = path
+        self._keep = keep
+        self._mutex = threading.Lock()
+        try:
+            own_file(path)
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+            )
+            self._connection.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{path}: the states cannot be opened: {error}") from None
+
+    # --- what is kept --------------------------------------------------------------------------
+
+    def holds_any(self, ledger: str) -> bool:
+        """Whether any state of the ledger is kept: its key must not be made anew."""
+        return bool(self._rows("SELECT 1 FROM state_version WHERE ledger = ? LIMIT 1", ledger))
+
+    def newest(self, ledger: str, state: str) -> Sealed | None:
+        """The version that holds now; None before the first."""
+        found = self._rows(
+            "SELECT version, digest, key_id, sealed FROM state_version"
+            " WHERE ledger = ? AND state = ? ORDER BY id DESC LIMIT 1",
+            ledger,
+            state,
+        )
+        return Sealed._make(found[0]) if found else None
+
+    def version(self, ledger: str, state: str, version: str) -> Sealed | None:
+        """A version by its name; None where it is not kept (any more)."""
+        found = self._rows(
+            "SELECT version, digest, key_id, sealed FROM state_version"
+            " WHERE ledger = ? AND state = ? AND version = ? ORDER BY id DESC LIMIT 1",
+            ledger,
+            state,
+            version,
+        )
+        return Sealed._make(found[0]) if found else None
+
+    def versions(self, ledger: str, state: str) -> list[dict[str, Any]]:
+        """The kept versions, newest first, without what they hold."""
+        rows = self._rows(
+            "SELECT version, digest, size, actor, taken_at FROM state_version"
+            " WHERE ledger = ? AND state = ? ORDER BY id DESC",
+            ledger,
+            state,
+        )
+        return [
+            {
+                "version": version,
+                "digest": f"sha256:{digest}",
+                "size": size,
+                "actor": actor,
+                "taken_at": format_time(taken_at),
+            }
+            for version, digest, size, actor, taken_at in rows
+        ]
+
+    # --- changes: None where it was done, else the lock that stands in the way -----------------
+
+    def put(
+        self,
+        ledger: str,
+        state: str,
+        new: NewVersion,
+        *,
+        lock_id: str | None,
+        actor: str,
+        now: int,
+    ) -> Held | None:
+        """Keep a version. One that holds already changes nothing: an answer was lost. Where
+        somebody else holds the lock nothing is kept, and that it was sent is a fact.
+        """
+        with self._changing() as tell:
+            held = self._held(ledger, state)
+            told: dict[str, Any] = {
+                "state": state,
+                "version": new.told.version,
+                "serial": new.told.serial,
+                "lineage": new.told.lineage,
+                "terraform_version": new.told.terraform_version,
+                "resources": new.told.resources,
+                "digest": f"sha256:{new.told.digest}",
+                "size": new.told.size,
+                "under_lock": held is not None and held.lock.id == lock_id,
+            }
+            if held is not None:
+                told |= {"lock": held.lock.as_terraform()}
+            if held is not None and held.lock.id != lock_id:
+                tell(ledger, actor, now, "refused", told)
+                return held
+            newest = self._connection.execute(
+                "SELECT digest FROM state_version WHERE ledger = ? AND state = ?"
+                " ORDER BY id DESC LIMIT 1",
+                (ledger, state),
+            ).fetchone()
+            if newest == (new.told.digest,):
+                return None
+            self._insert(ledger, state, new, actor, now)
+            tell(ledger, actor, now, "state", told)
+        return None
+
+    def lock(self, ledger: str, state: str, lock: Lock, *, actor: str, now: int) -> Held | None:
+        """Take the lock. Whoever holds it under this id has it: an answer was lost."""
+        with self._changing() as tell:
+            held = self._held(ledger, state)
+            if held is not None:
+                return None if (held.lock.id, held.actor) == (lock.id, actor) else held
+            self._connection.execute(
+                "INSERT INTO state_lock (ledger, state, id, members, actor, taken_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (ledger, state, lock.id, orjson.dumps(lock.members).decode(), actor, now),
+            )
+            tell(ledger, actor, now, "lock", {"state": state, "lock": lock.as_terraform()})
+        return None
+
+    def unlock(
+        self, ledger: str, state: str, lock_id: str | None, *, actor: str, now: int
+    ) -> Held | None:
+        """Give the lock back; without an id whoever holds it loses it (`force-unlock`). Where there
+        is none, nothing happens.
+        """
+        with self._changing() as tell:
+            held = self._held(ledger, state)
+            if held is None:
+                return None
+            if lock_id is not None and held.lock.id != lock_id:
+                return held
+            self._connection.execute(
+                "DELETE FROM state_lock WHERE ledger = ? AND state = ?", (ledger, state)
+            )
+            told = {
+                "state": state,
+                "lock": held.lock.as_terraform(),
+                "held_by": held.actor,
+                "forced": lock_id is None or held.actor != actor,
+                "versions": held.versions,
+            }
+            tell(ledger, actor, now, "unlock", told)
+        return None
+
+    def delete(self, ledger: str, state: str, *, actor: str, now: int) -> Held | None:
+        """Delete all versions of a state that nobody holds. Where there are none, nothing
+        happens."""
+        with self._changing() as tell:
+            held = self._held(ledger, state)
+            if held is not None:
+                return held
+            gone = self._connection.execute(
+                "DELETE FROM state_version WHERE ledger = ? AND state = ?", (ledger, state)
+            ).rowcount
+            if gone:
+                tell(ledger, actor, now, "delete", {"state": state, "versions": gone})
+        return None
+
+    # --- what the ledger has to be told --------------------------------------------------------
+
+    def untold(self, ledger: str, *, limit: int) -> list[Fact]:
+        """The oldest facts that the ledger's spool does not have yet."""
+        rows = self._rows(
+            "SELECT id, actor, body FROM fact WHERE ledger = ? ORDER BY id LIMIT ?", ledger, limit
+        )
+        return [Fact(number, actor, body.encode()) for number, actor, body in rows]
+
+    def told(self, fact: int) -> None:
+        """The spool has it."""
+        with self._changing():
+            self._connection.execute("DELETE FROM fact WHERE id = ?", (fact,))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._mutex:
+            self._connection.close()
+
+    # --- within a transaction ------------------------------------------------------------------
+
+    def _held(self, ledger: str, state: str) -> Held | None:
+        row = self._connection.execute(
+            "SELECT id, members, actor, versions FROM state_lock WHERE ledger = ? AND state = ?",
+            (ledger, state),
+        ).fetchone()
+        return None if row is None else Held(Lock(row[0], orjson.loads(row[1])), *row[2:])
+
+    def _insert(self, ledger: str, state: str, new: NewVersion, actor: str, now: int) -> None:
+        told = new.told
+        self._connection.execute(
+            "INSERT INTO state_version"
+            " (ledger, state, version, digest, size, actor, taken_at, key_id, sealed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                ledger,
+                state,
+                told.version,
+                told.digest,
+                told.size,
+                actor,
+                now,
+                new.key_id,
+                new.sealed,
+            ),
+        )
+        self._connection.execute(
+            "DELETE FROM state_version WHERE ledger = ?1 AND state = ?2 AND id NOT IN"
+            " (SELECT id FROM state_version WHERE ledger = ?1 AND state = ?2"
+            " ORDER BY id DESC LIMIT ?3)",
+            (ledger, state, self._keep),
+        )
+        self._connection.execute(
+            "UPDATE state_lock SET versions = versions + 1 WHERE ledger = ? AND state = ?",
+            (ledger, state),
+        )
+
+    def _tell(self, ledger: str, actor: str, now: int, kind: str, told: dict[str, Any]) -> None:
+        fact = {"fact": kind, "mark": uuid4().hex, "at": format_time(now), **told}
+        self._connection.execute(
+            "INSERT INTO fact (ledger, actor, body) VALUES (?, ?, ?)",
+            (ledger, actor, orjson.dumps(fact).decode()),
+        )
+
+    @contextmanager
+    def _changing(self) -> Iterator[Callable[[str, str, int, str, dict[str, Any]], None]]:
+        """A transaction that holds off every other, in whatever process; gives what tells facts in
+        it. Leaving the block commits, however it is left but by an error."""
+        with self._mutex:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._tell
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise StoreError(f"{self._path}: {error}") from None
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        with self._mutex:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"{self._path}: {error}") from None
