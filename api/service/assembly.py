@@ -54,9 +54,12 @@ from api.service.witnessing.publishing import Publishing
 from api.service.witnessing.witness import Witness
 from api.settings import environment
 from ledger.cosignature import Cosigner
+from ledger.errors import MalformedError
 from ledger.keys import load_witness_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.types import ASGIApp, Scope
@@ -222,10 +225,15 @@ def _backend(configuration: Configuration, ledgers: Ledgers, stack: ExitStack) -
     """The state backend of Terraform; each ledger's states are sealed under a key of its own."""
     states = States(configuration.data / "terraform.db", keep=configuration.terraform.versions)
     stack.callback(states.close)
-    folders = {
-        ledgers[name].reader.origin: keys_of(one.settings)
-        for name, one in configuration.ledgers.items()
-    }
+    folders: dict[str, Path] = {}
+    for name, one in configuration.ledgers.items():
+        origin = ledgers[name].reader.origin
+        if origin in folders:
+            raise MalformedError(
+                f"[ledgers.{name}]: {origin} is served under another name already: one of the two "
+                "is a copy, and what is appended to it would make a second history"
+            )
+        folders[origin] = keys_of(one.settings)
     return Backend(states, folders)
 
 
