@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.opening import open_ledger
-from tests.support.service import Prepared, Running, prepare, started, token_for
+from tests.support.service import Prepared, Running, prepare, started
 from tests.support.terraform import LINEAGE, SECRET, Driver, driver, state
 
 CONFIG = """
@@ -196,7 +196,11 @@ def test_a_state_is_deleted(running: Running) -> None:
         terraform.post(state(1))
         assert terraform.delete().status_code == 200 and terraform.delete().status_code == 200
         assert terraform.get().status_code == 204
-    assert kinds(told(running, "deleted", 2)) == ["state 1", "delete"]
+        assert kinds(told(running, "deleted", 2)) == ["state 1", "delete"]
+        assert terraform.get().status_code == 204, "though the ledger knows versions of it"
+        assert terraform.post(state(1)).status_code == 200
+        assert terraform.get().content == state(1)
+    assert kinds(told(running, "deleted", 3))[2] == "again"
 
 
 # --------------------------------------------------------------------------- what is turned away
@@ -250,20 +254,18 @@ def test_only_a_provisioner_of_this_ledger_is_let_in(running: Running) -> None:
         assert bearer.status_code == 204
 
 
-def test_a_revoked_token_is_turned_away(tmp_path: Path) -> None:
-    from api.service.access.registry import Registry
-    from api.service.access.tokens import id_of, load_pepper
-
-    made = prepare(tmp_path, roles=("admin",))
-    with open_ledger(made.environment["ASOF_STORE"], keys=tmp_path / "keys") as ledger:
-        registry = Registry(ledger.reader, load_pepper(tmp_path / "keys"))
-        token = token_for(ledger, registry, "service:ci", "provisioner")
-    with started(made) as running, driver(running, "prod", token=token) as terraform:
-        assert terraform.lock().status_code == 200
-        with running.client("admin") as admin:
-            ended = admin.delete(f"/v1/ledgers/acme/access/tokens/{id_of(token)}")
-            assert ended.status_code == 200
-        assert terraform.post(state(1)).status_code == 401
+def test_a_revoked_token_is_turned_away(running: Running) -> None:
+    who = {"principal": "service:ci"}
+    access = "/v1/ledgers/acme/access"
+    with running.client("admin") as admin:
+        role = who | {"role": "provisioner"}
+        granted = admin.post(f"{access}/grants", json=role, headers={"Idempotency-Key": "g"})
+        assert granted.status_code == 201, granted.text
+        made = admin.post(f"{access}/tokens", json=who, headers={"Idempotency-Key": "t"}).json()
+        with driver(running, "revoked", token=made["token"]) as terraform:
+            assert terraform.lock().status_code == 200
+            assert admin.delete(f"{access}/tokens/{made['id']}").status_code == 200
+            assert terraform.post(state(1)).status_code == 401
 
 
 @pytest.mark.parametrize("method", ["LOCK", "UNLOCK", "POST"])
@@ -302,6 +304,7 @@ def test_no_body_is_an_error_of_the_server(running: Running, method: str) -> Non
 
 
 def test_a_killed_server_forgets_neither_lock_nor_state(tmp_path: Path) -> None:
+    """And one that has lost its file does not say that there is nothing."""
     made = prepare(tmp_path, roles=("provisioner", "auditor"))
     with started(made) as running, driver(running, "prod") as ada:
         info = ada.info
@@ -315,10 +318,19 @@ def test_a_killed_server_forgets_neither_lock_nor_state(tmp_path: Path) -> None:
         assert eve.unlock().status_code == 200 and eve.lock().status_code == 200
         assert kinds(told(running, "prod", 4)) == ["lock", "state 1", "unlock", "lock"]
         assert running.stop() == 0
+    for file in (tmp_path / "asof.db.service").glob("terraform.db*"):
+        file.unlink()
+    with started(made) as running, driver(running, "prod") as ada:
+        lost = ada.get()
+        assert lost.status_code == 500 and slug(lost) == "incomplete"
+        assert "terraform.db was lost" in lost.json()["detail"]
+        with driver(running, "unheard-of") as other:
+            assert other.get().status_code == 204, "the control: the ledger knows no such state"
+        assert ada.delete().status_code == 200 and ada.get().status_code == 204
     assert json.loads(made.run("verify", "-o", "json"))["result"] == "VALID"
 
 
-def test_no_value_of_a_state_lies_anywhere_in_clear(tmp_path: Path) -> None:
+def test_no_value_lies_anywhere_in_clear_and_reading_one_is_an_entry(tmp_path: Path) -> None:
     made = prepare(tmp_path, roles=("provisioner", "auditor"))
     with started(made) as running, driver(running, "prod", who=f"who-{SECRET[:12]}@box") as one:
         one.lock()
@@ -327,9 +339,13 @@ def test_no_value_of_a_state_lies_anywhere_in_clear(tmp_path: Path) -> None:
         assert one.post(state(2)).status_code == 423
         one.post(b"{" + SECRET.encode())
         one.unlock()
-        assert one.get().content == state(1)
+        assert one.get().content == state(1) and one.get().status_code == 200
         told(running, "prod", 4)
-        assert running.stop() == 0
+        assert running.stop() == 0, "the sums of reads are recorded at the end"
+    with open_ledger(made.environment["ASOF_STORE"], keys=tmp_path / "keys") as ledger:
+        reads = [entry.data for entry in ledger.reader.entries() if entry.stream == "access/reads"]
+    shown = [one for one in reads if one and one["action"] == "terraform_state"]
+    assert [(one["principal"], one["count"]) for one in shown] == [("user:provisioner", 2)]
     needle = SECRET.encode()
     assert holding(tmp_path, needle) == []
     assert "server.log" in holding(tmp_path, b"/terraform/{ledger}/{state}")
@@ -348,18 +364,6 @@ def holding(folder: Path, needle: bytes) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file() and needle in path.read_bytes()
     )
-
-
-def test_reading_a_state_is_an_entry(tmp_path: Path) -> None:
-    made = prepare(tmp_path, roles=("provisioner", "auditor"))
-    with started(made) as running, driver(running, "prod") as terraform:
-        terraform.post(state(1))
-        assert terraform.get().status_code == 200 and terraform.get().status_code == 200
-        assert running.stop() == 0, "the sums of reads are recorded at the end"
-    with open_ledger(made.environment["ASOF_STORE"], keys=tmp_path / "keys") as ledger:
-        reads = [entry.data for entry in ledger.reader.entries() if entry.stream == "access/reads"]
-    found = [one for one in reads if one and one["action"] == "terraform_state"]
-    assert [(one["principal"], one["count"]) for one in found] == [("user:provisioner", 2)]
 
 
 # ------------------------------------------------------------------------------ the real program

@@ -21,8 +21,8 @@ from api.service.permissions import needs
 from api.service.principal import caller_of
 from api.service.problems import ProblemError
 from api.service.requests import answer, new_router, now_micros, served
-from api.service.terraform.reading import MOST_LOCK_BYTES, parse_lock
-from ledger.errors import MalformedError
+from api.service.terraform.reading import MOST_LOCK_BYTES, parse_lock, stream_of
+from ledger.errors import IncompleteError, MalformedError
 from ledger.secrets import refuse_secrets
 
 if TYPE_CHECKING:
@@ -52,10 +52,15 @@ StateName = Annotated[str, Path(pattern="^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$")]
     responses=described(JSON_OBJECT) | NO_STATE | PROBLEM,
 )
 async def read(request: Request, state: StateName) -> Response:
-    """The bytes as they were sent; 204 before the first. LOCK and UNLOCK of the same path take and
-    give back the lock: `x-asof-methods` has them, as OpenAPI 3.1 has no word for them."""
+    """The bytes as they were sent; 204 before the first. A state that the ledger knows and this
+    server does not keep is a 500: Terraform would build everything again. LOCK and UNLOCK of the
+    same path take and give back the lock: `x-asof-methods` has them, as OpenAPI 3.1 has no word for
+    them."""
     found = await _found(request, state, None)
-    return Response(status_code=204) if found is None else found
+    if found is None:
+        await asyncio.to_thread(_check_that_there_is_none, request, state)
+        return Response(status_code=204)
+    return found
 
 
 @router.post(
@@ -226,6 +231,19 @@ def _origin(request: Request, state: str) -> str:
     """
     refuse_secrets({"state": state})
     return served(request).reader.origin
+
+
+def _check_that_there_is_none(request: Request, state: str) -> None:
+    """Raises IncompleteError where the ledger has versions of a state that is not kept here."""
+    reader = served(request).reader
+    if _backend(request).states.is_deleted(reader.origin, state):
+        return
+    if reader.stream_version(stream_of(state)):
+        raise IncompleteError(
+            f"the ledger knows versions of {state} and this server keeps none: another server "
+            "does, or its terraform.db was lost. Ask that one, or bring the file back from the "
+            "backup; DELETE says that there is no such state any more"
+        )
 
 
 def _locked(held: Held) -> ProblemError:

@@ -22,7 +22,7 @@ from ledger.canonical import parse_json_object
 from ledger.errors import MalformedError
 from ledger.secrets import find_secrets
 
-__all__ = ["Lock", "StateTold", "parse_lock", "safe", "told_of"]
+__all__ = ["MOST_LOCK_BYTES", "Lock", "StateTold", "parse_lock", "safe", "stream_of", "told_of"]
 
 MOST_LOCK_BYTES: Final = 64 << 10
 MOST_ID: Final = 200
@@ -88,6 +88,11 @@ def told_of(body: bytes) -> StateTold:
         digest=sha256(body).hexdigest(),
         size=len(body),
     )
+
+
+def stream_of(state: str) -> str:
+    """Where the ledger has the versions of a state (`connectors.terraform_state`)."""
+    return f"asset/infrastructure/terraform/{state}"
 
 
 def parse_lock(body: bytes) -> Lock:

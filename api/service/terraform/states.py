@@ -21,7 +21,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -116,6 +116,12 @@ class States:
             version,
         )
         return Sealed._make(found[0]) if found else None
+
+    def is_deleted(self, ledger: str, state: str) -> bool:
+        """Whether it was deleted here, and nothing was kept since."""
+        return bool(
+            self._rows("SELECT 1 FROM state_gone WHERE ledger = ? AND state = ?", ledger, state)
+        )
 
     def versions(self, ledger: str, state: str) -> list[dict[str, Any]]:
         """The kept versions, newest first, without what they hold."""
@@ -220,8 +226,8 @@ class States:
         return None
 
     def delete(self, ledger: str, state: str, *, actor: str, now: int) -> Held | None:
-        """Delete all versions of a state that nobody holds. Where there are none, nothing
-        happens."""
+        """Delete all versions of a state that nobody holds, and remember that it is so. Deleted
+        again, nothing happens."""
         with self._changing() as tell:
             held = self._held(ledger, state)
             if held is not None:
@@ -229,7 +235,11 @@ class States:
             gone = self._connection.execute(
                 "DELETE FROM state_version WHERE ledger = ? AND state = ?", (ledger, state)
             ).rowcount
-            if gone:
+            marked = self._connection.execute(
+                "INSERT INTO state_gone (ledger, state) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (ledger, state),
+            ).rowcount
+            if marked:
                 tell(ledger, actor, now, "delete", {"state": state, "versions": gone})
         return None
 
@@ -280,6 +290,9 @@ class States:
             ),
         )
         self._connection.execute(
+            "DELETE FROM state_gone WHERE ledger = ? AND state = ?", (ledger, state)
+        )
+        self._connection.execute(
             "DELETE FROM state_version WHERE ledger = ?1 AND state = ?2 AND id NOT IN"
             " (SELECT id FROM state_version WHERE ledger = ?1 AND state = ?2"
             " ORDER BY id DESC LIMIT ?3)",
@@ -304,16 +317,19 @@ class States:
         with self._mutex:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._tell
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
+                yield self._tell
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise StoreError(f"{self._path}: {error}") from None
+            except BaseException as error:
+                self._undo()
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"{self._path}: {error}") from None
+                raise
+
+    def _undo(self) -> None:
+        """SQLite has done it itself where the disk was full, and a file that is closed has nothing
+        to undo."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         with self._mutex:

@@ -31,3 +31,8 @@ CREATE TABLE IF NOT EXISTS fact (
     body TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS fact_of ON fact (ledger, id);
+CREATE TABLE IF NOT EXISTS state_gone (
+    ledger TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (ledger, state)
+);
