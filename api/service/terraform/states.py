@@ -19,9 +19,6 @@ outlive the process.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,14 +26,12 @@ from uuid import uuid4
 
 import orjson
 
-from api.service.own_files import own_file
+from api.service.terraform.database import OwnDatabase
 from api.service.terraform.reading import Lock, StateTold
 from ledger.canonical import format_time
-from ledger.errors import StoreError
 
 __all__ = ["Fact", "Held", "NewVersion", "Sealed", "States"]
 
-BUSY_SECONDS: Final = 10
 _SCHEMA: Final = (Path(__file__).with_name("states.sql")).read_text(encoding="utf-8")
 
 
@@ -78,27 +73,18 @@ class States:
     """Thread-safe. Raises StoreError where the file cannot be read or written."""
 
     def __init__(self, path: Path, *, keep: int) -> None:
-        self._path = path
+        self._file = OwnDatabase(path, _SCHEMA)
         self._keep = keep
-        self._mutex = threading.Lock()
-        try:
-            own_file(path)
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-            )
-            self._connection.executescript(_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{path}: the states cannot be opened: {error}") from None
 
     # --- what is kept --------------------------------------------------------------------------
 
     def holds_any(self, ledger: str) -> bool:
         """Whether any state of the ledger is kept: its key must not be made anew."""
-        return bool(self._rows("SELECT 1 FROM state_version WHERE ledger = ? LIMIT 1", ledger))
+        return bool(self._file.rows("SELECT 1 FROM state_version WHERE ledger = ? LIMIT 1", ledger))
 
     def newest(self, ledger: str, state: str) -> Sealed | None:
         """The version that holds now; None before the first."""
-        found = self._rows(
+        found = self._file.rows(
             "SELECT version, digest, key_id, sealed FROM state_version"
             " WHERE ledger = ? AND state = ? ORDER BY id DESC LIMIT 1",
             ledger,
@@ -108,7 +94,7 @@ class States:
 
     def version(self, ledger: str, state: str, version: str) -> Sealed | None:
         """A version by its name; None where it is not kept (any more)."""
-        found = self._rows(
+        found = self._file.rows(
             "SELECT version, digest, key_id, sealed FROM state_version"
             " WHERE ledger = ? AND state = ? AND version = ? ORDER BY id DESC LIMIT 1",
             ledger,
@@ -120,12 +106,14 @@ class States:
     def is_deleted(self, ledger: str, state: str) -> bool:
         """Whether it was deleted here, and nothing was kept since."""
         return bool(
-            self._rows("SELECT 1 FROM state_gone WHERE ledger = ? AND state = ?", ledger, state)
+            self._file.rows(
+                "SELECT 1 FROM state_gone WHERE ledger = ? AND state = ?", ledger, state
+            )
         )
 
     def versions(self, ledger: str, state: str) -> list[dict[str, Any]]:
         """The kept versions, newest first, without what they hold."""
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT version, digest, size, actor, taken_at FROM state_version"
             " WHERE ledger = ? AND state = ? ORDER BY id DESC",
             ledger,
@@ -157,8 +145,8 @@ class States:
         """Keep a version. One that holds already changes nothing: an answer was lost. Where
         somebody else holds the lock nothing is kept, and that it was sent is a fact.
         """
-        with self._changing() as tell:
-            held = self._held(ledger, state)
+        with self._file.changing() as file:
+            held = _held(file, ledger, state)
             told: dict[str, Any] = {
                 "state": state,
                 "version": new.told.version,
@@ -173,31 +161,31 @@ class States:
             if held is not None:
                 told |= {"lock": held.lock.as_terraform()}
             if held is not None and held.lock.id != lock_id:
-                tell(ledger, actor, now, "refused", told)
+                _tell(file, ledger, actor, now, "refused", told)
                 return held
-            newest = self._connection.execute(
+            newest = file.execute(
                 "SELECT digest FROM state_version WHERE ledger = ? AND state = ?"
                 " ORDER BY id DESC LIMIT 1",
                 (ledger, state),
             ).fetchone()
             if newest == (new.told.digest,):
                 return None
-            self._insert(ledger, state, new, actor, now)
-            tell(ledger, actor, now, "state", told)
+            self._insert(file, ledger, state, new, actor, now)
+            _tell(file, ledger, actor, now, "state", told)
         return None
 
     def lock(self, ledger: str, state: str, lock: Lock, *, actor: str, now: int) -> Held | None:
         """Take the lock. Whoever holds it under this id has it: an answer was lost."""
-        with self._changing() as tell:
-            held = self._held(ledger, state)
+        with self._file.changing() as file:
+            held = _held(file, ledger, state)
             if held is not None:
                 return None if (held.lock.id, held.actor) == (lock.id, actor) else held
-            self._connection.execute(
+            file.execute(
                 "INSERT INTO state_lock (ledger, state, id, members, actor, taken_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (ledger, state, lock.id, orjson.dumps(lock.members).decode(), actor, now),
             )
-            tell(ledger, actor, now, "lock", {"state": state, "lock": lock.as_terraform()})
+            _tell(file, ledger, actor, now, "lock", {"state": state, "lock": lock.as_terraform()})
         return None
 
     def unlock(
@@ -206,15 +194,13 @@ class States:
         """Give the lock back; without an id whoever holds it loses it (`force-unlock`). Where there
         is none, nothing happens.
         """
-        with self._changing() as tell:
-            held = self._held(ledger, state)
+        with self._file.changing() as file:
+            held = _held(file, ledger, state)
             if held is None:
                 return None
             if lock_id is not None and held.lock.id != lock_id:
                 return held
-            self._connection.execute(
-                "DELETE FROM state_lock WHERE ledger = ? AND state = ?", (ledger, state)
-            )
+            file.execute("DELETE FROM state_lock WHERE ledger = ? AND state = ?", (ledger, state))
             told = {
                 "state": state,
                 "lock": held.lock.as_terraform(),
@@ -222,58 +208,56 @@ class States:
                 "forced": lock_id is None or held.actor != actor,
                 "versions": held.versions,
             }
-            tell(ledger, actor, now, "unlock", told)
+            _tell(file, ledger, actor, now, "unlock", told)
         return None
 
     def delete(self, ledger: str, state: str, *, actor: str, now: int) -> Held | None:
         """Delete all versions of a state that nobody holds, and remember that it is so. Deleted
         again, nothing happens."""
-        with self._changing() as tell:
-            held = self._held(ledger, state)
+        with self._file.changing() as file:
+            held = _held(file, ledger, state)
             if held is not None:
                 return held
-            gone = self._connection.execute(
+            gone = file.execute(
                 "DELETE FROM state_version WHERE ledger = ? AND state = ?", (ledger, state)
             ).rowcount
-            marked = self._connection.execute(
+            marked = file.execute(
                 "INSERT INTO state_gone (ledger, state) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (ledger, state),
             ).rowcount
             if marked:
-                tell(ledger, actor, now, "delete", {"state": state, "versions": gone})
+                _tell(file, ledger, actor, now, "delete", {"state": state, "versions": gone})
         return None
 
     # --- what the ledger has to be told --------------------------------------------------------
 
     def untold(self, ledger: str, *, limit: int) -> list[Fact]:
         """The oldest facts that the ledger's spool does not have yet."""
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT id, actor, body FROM fact WHERE ledger = ? ORDER BY id LIMIT ?", ledger, limit
         )
         return [Fact(number, actor, body.encode()) for number, actor, body in rows]
 
     def told(self, fact: int) -> None:
         """The spool has it."""
-        with self._changing():
-            self._connection.execute("DELETE FROM fact WHERE id = ?", (fact,))
+        with self._file.changing() as file:
+            file.execute("DELETE FROM fact WHERE id = ?", (fact,))
 
     def close(self) -> None:
         """Close the file."""
-        with self._mutex:
-            self._connection.close()
+        self._file.close()
 
-    # --- within a transaction ------------------------------------------------------------------
-
-    def _held(self, ledger: str, state: str) -> Held | None:
-        row = self._connection.execute(
-            "SELECT id, members, actor, versions FROM state_lock WHERE ledger = ? AND state = ?",
-            (ledger, state),
-        ).fetchone()
-        return None if row is None else Held(Lock(row[0], orjson.loads(row[1])), *row[2:])
-
-    def _insert(self, ledger: str, state: str, new: NewVersion, actor: str, now: int) -> None:
+    def _insert(
+        self,
+        file: sqlite3.Connection,
+        ledger: str,
+        state: str,
+        new: NewVersion,
+        actor: str,
+        now: int,
+    ) -> None:
         told = new.told
-        self._connection.execute(
+        file.execute(
             "INSERT INTO state_version"
             " (ledger, state, version, digest, size, actor, taken_at, key_id, sealed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -289,51 +273,37 @@ class States:
                 new.sealed,
             ),
         )
-        self._connection.execute(
-            "DELETE FROM state_gone WHERE ledger = ? AND state = ?", (ledger, state)
-        )
-        self._connection.execute(
+        file.execute("DELETE FROM state_gone WHERE ledger = ? AND state = ?", (ledger, state))
+        file.execute(
             "DELETE FROM state_version WHERE ledger = ?1 AND state = ?2 AND id NOT IN"
             " (SELECT id FROM state_version WHERE ledger = ?1 AND state = ?2"
             " ORDER BY id DESC LIMIT ?3)",
             (ledger, state, self._keep),
         )
-        self._connection.execute(
+        file.execute(
             "UPDATE state_lock SET versions = versions + 1 WHERE ledger = ? AND state = ?",
             (ledger, state),
         )
 
-    def _tell(self, ledger: str, actor: str, now: int, kind: str, told: dict[str, Any]) -> None:
-        fact = {"fact": kind, "mark": uuid4().hex, "at": format_time(now), **told}
-        self._connection.execute(
-            "INSERT INTO fact (ledger, actor, body) VALUES (?, ?, ?)",
-            (ledger, actor, orjson.dumps(fact).decode()),
-        )
 
-    @contextmanager
-    def _changing(self) -> Iterator[Callable[[str, str, int, str, dict[str, Any]], None]]:
-        """A transaction that holds off every other, in whatever process; gives what tells facts in
-        it. Leaving the block commits, however it is left but by an error."""
-        with self._mutex:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._tell
-                self._connection.execute("COMMIT")
-            except BaseException as error:
-                self._undo()
-                if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self._path}: {error}") from None
-                raise
+def _held(file: sqlite3.Connection, ledger: str, state: str) -> Held | None:
+    row = file.execute(
+        "SELECT id, members, actor, versions FROM state_lock WHERE ledger = ? AND state = ?",
+        (ledger, state),
+    ).fetchone()
+    return None if row is None else Held(Lock(row[0], orjson.loads(row[1])), *row[2:])
 
-    def _undo(self) -> None:
-        """SQLite has done it itself where the disk was full, and a file that is closed has nothing
-        to undo."""
-        with suppress(sqlite3.Error):
-            self._connection.execute("ROLLBACK")
 
-    def _rows(self, statement: str, *values: Any) -> list[Any]:
-        with self._mutex:
-            try:
-                return self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"{self._path}: {error}") from None
+def _tell(
+    file: sqlite3.Connection,
+    ledger: str,
+    actor: str,
+    now: int,
+    kind: str,
+    told: dict[str, Any],
+) -> None:
+    fact = {"fact": kind, "mark": uuid4().hex, "at": format_time(now), **told}
+    file.execute(
+        "INSERT INTO fact (ledger, actor, body) VALUES (?, ?, ?)",
+        (ledger, actor, orjson.dumps(fact).decode()),
+    )
