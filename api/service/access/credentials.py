@@ -53,12 +53,13 @@ def _authorization(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == AUTHORIZATION:
             header = str(value, "latin-1")
-            return _as_bearer(header) if scope["path"].startswith(BASIC_PATHS) else header
+            basic = header[:5].lower() == "basic" and scope["path"].startswith(BASIC_PATHS)
+            return _as_bearer(header) if basic else header
     return None
 
 
 def _as_bearer(header: str) -> str:
-    """Of `Basic` the password, as if it had come as a token; anything else as it is."""
+    """The password, as if it had come as a token; the header as it is where there is none."""
     scheme, _, given = header.partition(" ")
     if scheme.lower() != "basic":
         return header
