@@ -203,6 +203,28 @@ def test_a_state_is_deleted(running: Running) -> None:
     assert kinds(told(running, "deleted", 3))[2] == "again"
 
 
+def test_a_state_that_is_kept_elsewhere_is_not_called_empty(running: Running) -> None:
+    """The ledger knows it; this server has no file of it, as one that was lost, or another's."""
+    data = {
+        "kind": "infrastructure",
+        "name": "terraform/elsewhere",
+        "version": "1-0",
+        "digest": "sha256:" + "0" * 64,
+    }
+    with running.client("recorder") as client, driver(running, "elsewhere") as terraform:
+        assert terraform.get().status_code == 204, "the control: nobody knows of such a state"
+        done = client.post(
+            "/v1/ledgers/acme/entries",
+            json={"type": "asset.version.recorded/1", "data": data},
+            headers={"Idempotency-Key": "elsewhere"},
+        )
+        assert done.status_code == 201, done.text
+        lost = terraform.get()
+        assert lost.status_code == 500 and slug(lost) == "incomplete"
+        assert "terraform.db was lost" in lost.json()["detail"]
+        assert terraform.delete().status_code == 200 and terraform.get().status_code == 204
+
+
 # --------------------------------------------------------------------------- what is turned away
 
 
@@ -304,7 +326,6 @@ def test_no_body_is_an_error_of_the_server(running: Running, method: str) -> Non
 
 
 def test_a_killed_server_forgets_neither_lock_nor_state(tmp_path: Path) -> None:
-    """And one that has lost its file does not say that there is nothing."""
     made = prepare(tmp_path, roles=("provisioner", "auditor"))
     with started(made) as running, driver(running, "prod") as ada:
         info = ada.info
@@ -318,15 +339,6 @@ def test_a_killed_server_forgets_neither_lock_nor_state(tmp_path: Path) -> None:
         assert eve.unlock().status_code == 200 and eve.lock().status_code == 200
         assert kinds(told(running, "prod", 4)) == ["lock", "state 1", "unlock", "lock"]
         assert running.stop() == 0
-    for file in (tmp_path / "asof.db.service").glob("terraform.db*"):
-        file.unlink()
-    with started(made) as running, driver(running, "prod") as ada:
-        lost = ada.get()
-        assert lost.status_code == 500 and slug(lost) == "incomplete"
-        assert "terraform.db was lost" in lost.json()["detail"]
-        with driver(running, "unheard-of") as other:
-            assert other.get().status_code == 204, "the control: the ledger knows no such state"
-        assert ada.delete().status_code == 200 and ada.get().status_code == 204
     assert json.loads(made.run("verify", "-o", "json"))["result"] == "VALID"
 
 
