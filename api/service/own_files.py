@@ -17,7 +17,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["own_file", "own_secret"]
+__all__ = ["own_file", "own_once"]
 
 
 def own_file(path: Path) -> None:
@@ -35,16 +35,16 @@ def own_file(path: Path) -> None:
             name.chmod(0o600)
 
 
-def own_secret(path: Path, length: int) -> None:
-    """Make a file of so many random bytes, for the owner only; one that is there stays. Durable,
-    with its name, when it returns: what is sealed with it must not outlive it. Raises OSError.
+def own_once(path: Path, content: bytes) -> None:
+    """Make a file that is written once, for the owner only; one that is there stays. Durable, with
+    its name, when it returns: what is sealed with a key must not outlive it. Raises OSError.
 
     Whole or not at all: two processes that start at once end with the same file.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, secrets.token_bytes(length))
+        os.write(handle, content)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -13,8 +13,9 @@ from typing import Any, cast
 import pytest
 
 from api.service.access.credentials import Credentials
-from api.service.own_files import own_secret
+from api.service.own_files import own_once
 from api.service.terraform.backend import Backend
+from api.service.terraform.keeping import KEEPER_FILE
 from api.service.terraform.reading import Lock, parse_lock, told_of
 from api.service.terraform.sealing import KEY_FILE, Sealer, load_sealer
 from api.service.terraform.states import States
@@ -139,7 +140,7 @@ def test_a_key_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
     assert load_sealer(tmp_path, create=True).key_id == made.key_id
     before = (tmp_path / KEY_FILE).read_bytes()
-    own_secret(tmp_path / KEY_FILE, 32)
+    own_once(tmp_path / KEY_FILE, bytes(32))
     assert (tmp_path / KEY_FILE).read_bytes() == before, "one that is there stays"
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
     os.truncate(tmp_path / KEY_FILE, 31)
@@ -151,14 +152,46 @@ def test_a_lost_key_is_not_made_anew_while_it_is_needed(backend: Backend, tmp_pa
     write(backend, state())
     (tmp_path / "keys" / KEY_FILE).rename(tmp_path / "kept")
     again = Backend(backend.states, {LEDGER: tmp_path / "keys"})
-    for asked in (lambda: again.check(LEDGER), lambda: again.read(LEDGER, "prod")):
+    for asked in (
+        lambda: again.lock(LEDGER, "prod", locked_by(), actor=ADA, now=NOON),
+        lambda: again.read(LEDGER, "prod"),
+    ):
         with pytest.raises(StoreError, match=r"terraform\.key is missing"):
             asked()
-    own_secret(tmp_path / "keys" / KEY_FILE, 32)
+    own_once(tmp_path / "keys" / KEY_FILE, bytes(32))
     with pytest.raises(StoreError, match="sealed with the key"):
         again.read(LEDGER, "prod")
     (tmp_path / "kept").rename(tmp_path / "keys" / KEY_FILE)
     assert Backend(backend.states, {LEDGER: tmp_path / "keys"}).read(LEDGER, "prod") == state()
+
+
+def test_one_server_keeps_the_states_of_a_ledger(backend: Backend, tmp_path: Path) -> None:
+    """Replicas share the key folder: another one says neither that there is none nor that nobody
+    holds the lock."""
+    write(backend, state())
+    folder = tmp_path / "keys"
+    replica = Backend(States(tmp_path / "replica.db", keep=3), {LEDGER: folder, "other": tmp_path})
+    assert replica.states.id != backend.states.id
+    asked: list[Any] = [
+        lambda: replica.read(LEDGER, "prod"),
+        lambda: replica.versions(LEDGER, "prod"),
+        lambda: replica.lock(LEDGER, "prod", locked_by(), actor=ADA, now=NOON),
+        lambda: replica.unlock(LEDGER, "prod", None, actor=ADA, now=NOON),
+        lambda: replica.delete(LEDGER, "prod", actor=ADA, now=NOON),
+        lambda: write(replica, state(2)),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreError, match="data folder of another server"):
+            ask()
+    assert replica.read("other", "prod") is None, "the control: that ledger is its own"
+    assert Backend(backend.states, {LEDGER: folder}).read(LEDGER, "prod") == state()
+    (folder / KEEPER_FILE).unlink()
+    assert replica.read(LEDGER, "prod") is None, "an operator has said that the file is lost"
+    replica.states.close()
+    (folder / KEEPER_FILE).unlink()
+    (folder / KEEPER_FILE).mkdir()
+    with pytest.raises(StoreError, match=r"terraform\.keeper cannot be read"):
+        Backend(backend.states, {LEDGER: folder}).read(LEDGER, "prod")
 
 
 # --------------------------------------------------------------------------------- what is kept
@@ -174,7 +207,7 @@ def test_the_newest_holds_and_so_many_are_kept(backend: Backend) -> None:
     assert [one["version"] for one in kept] == versions[:1:-1], "the newest three"
     assert backend.read(LEDGER, "prod", versions[2]) == state(3)
     assert backend.read(LEDGER, "prod", versions[0]) is None
-    assert backend.read(LEDGER, "test") is None and backend.read("elsewhere", "prod") is None
+    assert backend.read(LEDGER, "test") is None and backend.states.newest("x", "prod") is None
 
 
 def test_an_answer_that_was_lost_changes_nothing_twice(backend: Backend) -> None:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from api.service.own_files import own_secret
+from api.service.own_files import own_once
 from ledger.errors import StoreError
 
 __all__ = ["digest_of", "id_of", "load_pepper", "new_token"]
@@ -68,7 +68,7 @@ def load_pepper(folder: Path, *, create: bool = False) -> bytes:
     path = folder / PEPPER_FILE
     try:
         if create and not path.exists():
-            own_secret(path, PEPPER_BYTES)
+            own_once(path, secrets.token_bytes(PEPPER_BYTES))
         found = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(

@@ -103,7 +103,7 @@ async def delete(request: Request, state: StateName) -> Response:
     """Where it is locked, 423 with the holder. What the ledger says of the versions stays."""
     origin = _origin(request, state)
     held = await asyncio.to_thread(
-        _backend(request).states.delete,
+        _backend(request).delete,
         origin,
         state,
         actor=caller_of(request).id,
@@ -127,9 +127,8 @@ async def lock(request: Request, state: StateName) -> Response:
     could not be sealed: nothing has been built yet."""
     origin, backend = _origin(request, state), _backend(request)
     wanted = parse_lock(await _body(request, LOCK_LIMITS))
-    await asyncio.to_thread(backend.check, origin)
     held = await asyncio.to_thread(
-        backend.states.lock,
+        backend.lock,
         origin,
         state,
         wanted,
@@ -155,7 +154,7 @@ async def unlock(request: Request, state: StateName) -> Response:
     origin = _origin(request, state)
     body = await _body(request, LOCK_LIMITS)
     held = await asyncio.to_thread(
-        _backend(request).states.unlock,
+        _backend(request).unlock,
         origin,
         state,
         parse_lock(body).id if body.strip() else None,
@@ -177,7 +176,7 @@ async def unlock(request: Request, state: StateName) -> Response:
 async def versions(request: Request, state: StateName) -> Response:
     """Without what they hold; the ledger has those too that are not kept any more."""
     origin = _origin(request, state)
-    found = await asyncio.to_thread(_backend(request).states.versions, origin, state)
+    found = await asyncio.to_thread(_backend(request).versions, origin, state)
     return answer(request, {"versions": found, "next": None, "basis": None})
 
 

@@ -20,7 +20,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from api.service.own_files import own_secret
+from api.service.own_files import own_once
 from ledger.canonical import format_json
 from ledger.errors import StoreError, TamperError
 
@@ -64,7 +64,7 @@ def load_sealer(folder: Path, *, create: bool) -> Sealer:
     path = folder / KEY_FILE
     try:
         if create and not path.exists():
-            own_secret(path, KEY_BYTES)
+            own_once(path, os.urandom(KEY_BYTES))
         key = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(

@@ -70,11 +70,19 @@ class NewVersion:
 
 
 class States:
-    """Thread-safe. Raises StoreError where the file cannot be read or written."""
+    """Thread-safe; `id` tells this file from every other. Raises StoreError where it cannot be read
+    or written.
+    """
 
     def __init__(self, path: Path, *, keep: int) -> None:
         self._file = OwnDatabase(path, _SCHEMA)
         self._keep = keep
+        with self._file.changing() as file:
+            file.execute(
+                "INSERT INTO keeper (number, id) VALUES (1, ?) ON CONFLICT DO NOTHING",
+                (uuid4().hex,),
+            )
+        self.id: str = self._file.rows("SELECT id FROM keeper")[0][0]
 
     # --- what is kept --------------------------------------------------------------------------
 

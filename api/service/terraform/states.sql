@@ -36,3 +36,7 @@ CREATE TABLE IF NOT EXISTS state_gone (
     state TEXT NOT NULL,
     PRIMARY KEY (ledger, state)
 );
+CREATE TABLE IF NOT EXISTS keeper (
+    number INTEGER PRIMARY KEY CHECK (number = 1),
+    id TEXT NOT NULL
+);
