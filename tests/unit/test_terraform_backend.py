@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, cast
 import pytest
 
 from api.service.access.credentials import Credentials
+from api.service.assembly import assembled
+from api.service.configuration import read_configuration
 from api.service.own_files import own_once
 from api.service.terraform.backend import Backend
 from api.service.terraform.keeping import KEEPER_FILE
@@ -21,6 +24,7 @@ from api.service.terraform.sealing import KEY_FILE, Sealer, load_sealer
 from api.service.terraform.states import States
 from api.service.terraform.telling import SYSTEM, Telling
 from ledger.errors import MalformedError, StoreError, TamperError
+from ledger.opening import create_ledger
 from tests.support.ledgers import NOON
 
 LEDGER = "ledger.example.com/acme"
@@ -192,6 +196,22 @@ def test_one_server_keeps_the_states_of_a_ledger(backend: Backend, tmp_path: Pat
     (folder / KEEPER_FILE).mkdir()
     with pytest.raises(StoreError, match=r"terraform\.keeper cannot be read"):
         Backend(backend.states, {LEDGER: folder}).read(LEDGER, "prod")
+
+
+def test_two_names_for_one_ledger_do_not_start(tmp_path: Path) -> None:
+    """A copy beside the ledger itself; the control is the ledger alone."""
+    (tmp_path / "a").mkdir()
+    create_ledger(f"sqlite:///{tmp_path}/a/x.db", origin=LEDGER, keys=tmp_path / "a/keys").close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    one = '[server]\ndata = "service"\n[ledgers.a]\nstore = "sqlite:///a/x.db"\nkeys = "a/keys"\n'
+    two = one + '[ledgers.b]\nstore = "sqlite:///b/x.db"\nkeys = "b/keys"\n'
+    (tmp_path / "asof.toml").write_text(one)
+    with assembled(read_configuration(tmp_path / "asof.toml")):
+        pass
+    (tmp_path / "asof.toml").write_text(two)
+    with pytest.raises(MalformedError, match=r"\[ledgers\.b\].*served under another name"):
+        with assembled(read_configuration(tmp_path / "asof.toml")):
+            raise AssertionError("it started")
 
 
 # --------------------------------------------------------------------------------- what is kept
