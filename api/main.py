@@ -436,12 +436,13 @@ def ingest_translators() -> dict[str, Callable[[Any, bytes], list[Any]]]:
     """What turns deliveries into events, by the system's name."""
     import orjson
 
-    from connectors import cloudevents, openlineage
+    from connectors import cloudevents, openlineage, terraform_state
     from connectors.webhooks import HOOKS
 
     return {
         "openlineage": lambda headers, body: openlineage.translate(orjson.loads(body)),
         "cloudevents": lambda headers, body: [cloudevents.translate(orjson.loads(body))],
+        "terraform-state": terraform_state.translate,
         **{name: hook.translate for name, hook in HOOKS.items()},
     }
 

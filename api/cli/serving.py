@@ -38,7 +38,7 @@ RoleArgument = Annotated[
     str,
     typer.Argument(
         metavar="ROLE",
-        help="recorder, auditor, operator, approver, compliance or admin.",
+        help="recorder, auditor, operator, approver, compliance, admin or provisioner.",
     ),
 ]
 TokenArgument = Annotated[str, typer.Argument(metavar="ID", help="The token's id.")]

@@ -45,6 +45,9 @@ from api.service.requests import now_micros
 from api.service.routes import ROUTERS
 from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
+from api.service.terraform.backend import Backend
+from api.service.terraform.states import States
+from api.service.terraform.telling import Telling
 from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
 from api.service.witnessing.door import Door
@@ -52,9 +55,12 @@ from api.service.witnessing.publishing import Publishing
 from api.service.witnessing.witness import Witness
 from api.settings import environment
 from ledger.cosignature import Cosigner
+from ledger.errors import MalformedError
 from ledger.keys import load_witness_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.types import ASGIApp, Scope
@@ -97,6 +103,8 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         sending = Sending(subscriptions, ledgers, configuration.outgoing)
         stack.callback(sending.close)
         ingest = Ingest(spool, ledgers, ingest_translators())
+        backend = _backend(configuration, ledgers, stack)
+        telling = Telling(backend.states, ingest, ledgers)
         setup = Setup(access, clock=now_micros)
         metrics = Metrics()
         metrics.watch(ledgers)
@@ -139,6 +147,7 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             for here in ledgers.values():
                 here.start()
             works = [access.watch(), reads.watch(), ingest.watch(), sending.watch()]
+            works += [telling.watch()]
             works += [one.watch() for one in publishing.values()]
             works += [provider.watch()] if provider is not None else []
             tasks = [asyncio.create_task(work) for work in works]
@@ -173,6 +182,12 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
             verifications=verifications,
             executions=executions,
             ingest=ingest,
+            terraform=backend,
+            terraform_limits=BodyLimits(
+                max_bytes=configuration.terraform.state_bytes,
+                seconds=configuration.limits.request_seconds,
+            ),
+            terraform_changed=telling.wake,
             sending=sending,
             ingest_origins=configuration.ingest_origins,
             sources={
@@ -213,6 +228,22 @@ def _opened(configuration: Configuration, stack: ExitStack) -> Ledgers:
         stack.callback(here.close)
         served.append(here)
     return Ledgers(served)
+
+
+def _backend(configuration: Configuration, ledgers: Ledgers, stack: ExitStack) -> Backend:
+    """The state backend of Terraform; each ledger's states are sealed under a key of its own."""
+    states = States(configuration.data / "terraform.db", keep=configuration.terraform.versions)
+    stack.callback(states.close)
+    folders: dict[str, Path] = {}
+    for name, one in configuration.ledgers.items():
+        origin = ledgers[name].reader.origin
+        if origin in folders:
+            raise MalformedError(
+                f"[ledgers.{name}]: {origin} is served under another name already: one of the two "
+                "is a copy, and what is appended to it would make a second history"
+            )
+        folders[origin] = keys_of(one.settings)
+    return Backend(states, folders)
 
 
 def _witness(

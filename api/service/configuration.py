@@ -37,6 +37,7 @@ __all__ = [
     "LedgerConfiguration",
     "Limits",
     "SourceConfiguration",
+    "TerraformConfiguration",
     "WitnessConfiguration",
     "read_configuration",
     "single",
@@ -182,6 +183,16 @@ KEYS: Final = (
         "The variable of the secret before it, while it is being replaced.",
     ),
     Key(
+        "terraform",
+        "versions",
+        "number",
+        "100",
+        "How many versions of each Terraform state are kept; older ones are deleted.",
+        1,
+        100_000,
+    ),
+    Key("terraform", "state_bytes", "number", "67108864", "The largest Terraform state.", 1024),
+    Key(
         "ledgers.NAME",
         "store",
         "text",
@@ -249,6 +260,14 @@ class WitnessConfiguration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TerraformConfiguration:
+    """How much the state backend keeps, and takes."""
+
+    versions: int = 100
+    state_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfiguration:
     """A sender of webhooks. Its secrets are shown by nothing."""
 
@@ -276,6 +295,7 @@ class Configuration:
     limits: Limits = field(default_factory=Limits)
     ingest_origins: tuple[str, ...] = ()
     sources: Mapping[str, SourceConfiguration] = field(default_factory=dict)
+    terraform: TerraformConfiguration = field(default_factory=TerraformConfiguration)
     witness: WitnessConfiguration | None = None
     oidc: OidcSettings | None = None
     outgoing: Allowed = field(default_factory=Allowed)
@@ -307,11 +327,13 @@ def read_configuration(path: Path, base: Settings | None = None) -> Configuratio
     ingest = dict(given.get("ingest", {}))
     tables = {name: ingest.pop(name) for name in list(ingest) if isinstance(ingest[name], dict)}
     arriving = reading.table("ingest", ingest, "ingest")
+    terraform = reading.table("terraform", given.get("terraform", {}), "terraform")
     found = Configuration(
         ledgers=told,
         limits=Limits(**limits),
         ingest_origins=arriving.get("origins", ()),
         sources={name: _source(reading, name, one) for name, one in tables.items()},
+        terraform=TerraformConfiguration(**terraform),
         witness=_witness(reading, given["witness"]) if "witness" in given else None,
         outgoing=_allowed(reading, given.get("outgoing", {})),
         oidc=_oidc(reading, given["oidc"], told, server.get("url")) if "oidc" in given else None,

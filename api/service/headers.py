@@ -29,6 +29,7 @@ _ALWAYS: Final = (
 )
 _HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
 LEAST_PACKED: Final = 2_048
+PLAIN: Final = ("/t/", "/terraform/")
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
@@ -39,14 +40,15 @@ _EXPOSED: Final = b"ETag, Link, Location, Retry-After, X-Request-Id, Idempotent-
 
 
 class GzipLayer:
-    """Packs answers that are large enough, for whoever accepts it; tiles go as they lie."""
+    """Packs answers that are large enough, for whoever accepts it; tiles and states go as they
+    lie."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._packing = GZipMiddleware(app, minimum_size=LEAST_PACKED, compresslevel=4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        plain = scope["type"] != "http" or scope["path"].startswith("/t/")
+        plain = scope["type"] != "http" or scope["path"].startswith(PLAIN)
         await (self._app if plain else self._packing)(scope, receive, send)
 
 

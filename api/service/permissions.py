@@ -28,7 +28,7 @@ __all__ = [
     "permissions_of",
 ]
 
-Role = Literal["recorder", "auditor", "operator", "approver", "compliance", "admin"]
+Role = Literal["recorder", "auditor", "operator", "approver", "compliance", "admin", "provisioner"]
 Permission = Literal[
     "access:manage",
     "access:read",
@@ -45,6 +45,7 @@ Permission = Literal[
     "rollback:execute",
     "rollback:request",
     "state:read",
+    "terraform:state",
     "tiles:read",
     "verify",
     "webhooks:manage",
@@ -80,6 +81,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "admin": frozenset(
         ("access:read", "access:manage", "webhooks:manage", "metrics:read", "ingest:read")
     ),
+    "provisioner": frozenset(("terraform:state",)),  # states hold secrets: no other role has it
 }
 
 RESERVED: Final = (

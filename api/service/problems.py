@@ -121,6 +121,15 @@ _ALL: Final = (
         "Read again, decide again. Nothing was written.",
     ),
     Problem(
+        "locked",
+        423,
+        "Somebody else holds the lock",
+        "The state of Terraform is locked under another id. The members `ID`, `Who`, `Operation` "
+        "and `Created` are its holder's.",
+        "Wait until it has ended. If nobody is at work any more: `terraform force-unlock ID`. A "
+        "state that could not be sent is in `errored.tfstate`, for `terraform state push`.",
+    ),
+    Problem(
         "precondition-failed",
         412,
         "Another version than the one named",

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ROLES = ("recorder", "auditor", "operator", "approver", "compliance", "admin")
+ROLES = ("recorder", "auditor", "operator", "approver", "compliance", "admin", "provisioner")
 ORIGIN = "ledger.example.com/acme"
 
 
@@ -87,7 +87,13 @@ class Running:
         return self.process.wait(40)
 
 
-def prepare(folder: Path, *, store: str | None = None, roles: tuple[str, ...] = ROLES) -> Prepared:
+def prepare(
+    folder: Path,
+    *,
+    store: str | None = None,
+    roles: tuple[str, ...] = ROLES,
+    origin: str = ORIGIN,
+) -> Prepared:
     """A ledger in the folder (SQLite), or in the store that is given, and the tokens."""
     url = store or f"sqlite:///{folder}/asof.db"
     environment = {
@@ -98,7 +104,7 @@ def prepare(folder: Path, *, store: str | None = None, roles: tuple[str, ...] = 
         "PYTHONPATH": str(CHECKOUT),
     }
     made = Prepared(folder, environment)
-    with create_ledger(url, origin=ORIGIN, keys=folder / "keys") as ledger:
+    with create_ledger(url, origin=origin, keys=folder / "keys") as ledger:
         registry = Registry(ledger.reader, load_pepper(folder / "keys", create=True))
         for role in roles:
             made.tokens[role] = token_for(ledger, registry, f"user:{role}", role)

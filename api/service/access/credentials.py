@@ -1,11 +1,14 @@
 """What a request can come with: a token of ours, a JWT of the provider, or a browser's session.
 
 A request that has an `Authorization` is decided by it alone: where it does not hold, a cookie
-beside it does not stand in.
+beside it does not stand in. Terraform can only send a name and a password: under its paths, and
+nowhere else, the password is the token.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Credentials"]
 
 AUTHORIZATION: Final = b"authorization"
+BASIC_PATHS: Final = "/terraform/"
 
 
 class Credentials:
@@ -56,5 +60,19 @@ class Credentials:
 def _authorization(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == AUTHORIZATION:
-            return str(value, "latin-1")
+            header = str(value, "latin-1")
+            basic = header[:5].lower() == "basic" and scope["path"].startswith(BASIC_PATHS)
+            return _as_bearer(header) if basic else header
     return None
+
+
+def _as_bearer(header: str) -> str:
+    """The password, as if it had come as a token; the header as it is where there is none."""
+    scheme, _, given = header.partition(" ")
+    if scheme.lower() != "basic":
+        return header
+    try:
+        pair = base64.b64decode(given.strip(), validate=True).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return header
+    return f"Bearer {pair.partition(':')[2]}"

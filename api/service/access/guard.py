@@ -27,6 +27,8 @@ __all__ = ["AccessLayer", "Rules", "rules_of"]
 
 Authenticate = Callable[[Scope], Caller | None]
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="asof"'}
+NEVER_ABSENT: Final = "/terraform"
+"""Terraform takes a 404 for a state that is empty, and builds everything a second time."""
 
 
 class _Node:
@@ -149,7 +151,8 @@ class AccessLayer:
             state["caller"] = self._admitted(scope)
         except ProblemError as error:
             request_id = state.get("request_id", "unknown")
-            await problem_response(error, request_id)(scope, receive, send)
+            told = _never_absent(error) if scope["path"].startswith(NEVER_ABSENT) else error
+            await problem_response(told, request_id)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -221,3 +224,12 @@ class AccessLayer:
         if caller is None:
             return self._unauthenticated()
         return ProblemError("not-found", "there is nothing at this path")
+
+
+def _never_absent(error: ProblemError) -> ProblemError:
+    """403 instead of 404: a ledger or a path that is mistyped must stop Terraform."""
+    if error.problem.slug != "not-found":
+        return error
+    return ProblemError(
+        "not-allowed", "there is no such state address, or none for you: /terraform/LEDGER/STATE"
+    )

@@ -13,7 +13,6 @@ bits.
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 import string
@@ -22,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from api.service.own_files import own_once
 from ledger.errors import StoreError
 
 __all__ = ["digest_of", "id_of", "load_pepper", "new_token"]
@@ -68,7 +68,7 @@ def load_pepper(folder: Path, *, create: bool = False) -> bytes:
     path = folder / PEPPER_FILE
     try:
         if create and not path.exists():
-            _create(path)
+            own_once(path, secrets.token_bytes(PEPPER_BYTES))
         found = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(
@@ -80,23 +80,6 @@ def load_pepper(folder: Path, *, create: bool = False) -> bytes:
     if len(found) != PEPPER_BYTES:
         raise StoreError(f"{path} holds {len(found)} bytes, not {PEPPER_BYTES}: it is damaged")
     return found
-
-
-def _create(path: Path) -> None:
-    """Whole or not at all: two processes that start at once end with the same file."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(PEPPER_BYTES))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
 
 
 def _random(letters: int) -> str:

@@ -6,10 +6,11 @@ from html import escape
 from typing import Any, Final
 
 from fastapi import Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.service.describing import JSON_OBJECT, PROBLEM, described, described_page
-from api.service.permissions import PUBLIC, needs
+from api.service.permissions import PUBLIC, needs, permission_of
 from api.service.problems import PROBLEMS, Problem, ProblemError
 from api.service.requests import answer, new_router
 
@@ -89,9 +90,23 @@ async def problem(request: Request, slug: str) -> Response:
 
 
 def describe(app: Any) -> dict[str, Any]:
-    """The description of the application, with how to authenticate."""
+    """The description of the application, with how to authenticate; in `x-asof-methods` the routes
+    of methods that OpenAPI 3.1 does not know (LOCK, UNLOCK).
+    """
     found: dict[str, Any] = app.openapi()
     found.setdefault("components", {})["securitySchemes"] = SECURITY
+    found["x-asof-methods"] = [
+        {
+            "path": route.path,
+            "method": method,
+            "summary": route.summary,
+            "description": route.description,
+            "x-asof-permission": list(permission_of(route.openapi_extra)),
+        }
+        for route in app.routes
+        if isinstance(route, APIRoute) and not route.include_in_schema
+        for method in sorted(route.methods or ())
+    ]
     return found
 
 
