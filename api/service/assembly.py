@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -63,10 +63,11 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Scope
+    from starlette.types import ASGIApp
 
     from api.service.configuration import Configuration
     from api.service.principal import Caller
+    from ledger.reader import Reader
 
 __all__ = ["Service", "assembled"]
 
@@ -89,124 +90,11 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
     ledger does.
     """
     with ExitStack() as stack:
-        ledgers = _opened(configuration, stack)
-        peppers = {
-            name: load_pepper(keys_of(one.settings), create=True)
-            for name, one in configuration.ledgers.items()
-        }
-        access = Access(ledgers, peppers)
-        reads = Reads(ledgers)
-        spool = Spool(configuration.data / "spool.db")
-        stack.callback(spool.close)
-        subscriptions = Subscriptions(configuration.data / "webhooks.db")
-        stack.callback(subscriptions.close)
-        sending = Sending(subscriptions, ledgers, configuration.outgoing)
-        stack.callback(sending.close)
-        ingest = Ingest(spool, ledgers, ingest_translators())
-        backend = _backend(configuration, ledgers, stack)
-        telling = Telling(backend.states, ingest, ledgers)
-        setup = Setup(access, clock=now_micros)
-        metrics = Metrics()
-        metrics.watch(ledgers)
-        stopping = asyncio.Event()
-        verifications = Verifications(_verifier(configuration))
-        executions = Executions(
-            {name: one.rollback_roots for name, one in configuration.ledgers.items()}
-        )
-
-        def alarm(origin: str, what: str) -> None:
-            structlog.get_logger("asof").error("fork", origin=origin, what=what)
-            metrics.alarms.inc()
-
-        provider = None if configuration.oidc is None else Provider(configuration.oidc)
-        login, sessions = logins_of(provider, access.grants)
-        authenticate = Credentials(
-            access.authenticator,
-            access.grants,
-            None if provider is None else JwtAuthenticator(provider),
-            sessions,
-        ).authenticate
-
-        def refused(why: str, who: Caller | None, ledger: str | None) -> None:
-            metrics.refused.labels(why).inc()
-            reads.refused(why, who, ledger)
-
-        witness = _witness(configuration, stack, alarm)
-        door = None if witness is None else Door(witness)
-        if door is not None:
-            stack.callback(door.close)
-        publishing = {
-            name: Publishing(ledgers[name], one.policy, alarm=alarm)
-            for name, one in configuration.ledgers.items()
-            if one.policy is not None
-        }
-        metrics.watch_quorums(lambda: {name: one.quorum_age() for name, one in publishing.items()})
-
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-            for here in ledgers.values():
-                here.start()
-            works = [access.watch(), reads.watch(), ingest.watch(), sending.watch()]
-            works += [telling.watch()]
-            works += [one.watch() for one in publishing.values()]
-            works += [provider.watch()] if provider is not None else []
-            tasks = [asyncio.create_task(work) for work in works]
-            try:
-                yield
-            finally:
-                stopping.set()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await verifications.close()
-                await executions.close()
-                if login is not None:
-                    await login.close()
-                await reads.flush()
-
+        parts = _Parts(configuration, stack)
         inner = build_app(
-            ledgers,
-            ROUTERS,
-            lifespan=lifespan,
-            access=access,
-            setup=setup,
-            login=login,
-            sessions=sessions,
-            logged_in=reads.logged_in,
-            refused=refused,
-            metrics=metrics,
-            body_limits=BodyLimits(
-                max_bytes=configuration.limits.body_bytes,
-                seconds=configuration.limits.request_seconds,
-            ),
-            verifications=verifications,
-            executions=executions,
-            ingest=ingest,
-            terraform=backend,
-            terraform_limits=BodyLimits(
-                max_bytes=configuration.terraform.state_bytes,
-                seconds=configuration.limits.request_seconds,
-            ),
-            terraform_changed=telling.wake,
-            sending=sending,
-            ingest_origins=configuration.ingest_origins,
-            sources={
-                name: Source(one.system, webhook_of(one.system), one.secrets, one.ledger)
-                for name, one in configuration.sources.items()
-            },
-            remembered=Remembered(),
-            streams=set(),
-            stopping=stopping,
-            note_read=reads.note,
-            published=lambda name, reader: (
-                publishing[name].published(reader) if name in publishing else reader.checkpoint()
-            ),
-            witness=door,
-            forks=lambda: [] if witness is None else witness.forks(),
-            witness_status=lambda: {name: one.status() for name, one in publishing.items()},
-            still_allowed=lambda request: _may_still(authenticate(request.scope), request),
+            parts.ledgers, ROUTERS, lifespan=parts.lifespan, **parts.for_requests(configuration)
         )
-        app = _with_layers(inner, configuration, authenticate, metrics, ledgers, refused)
+        app = _with_layers(inner, configuration, parts)
         if configuration.telemetry is not None:
             tracer, ended = tracer_for(configuration.telemetry)
             stack.callback(ended)
@@ -214,11 +102,167 @@ def assembled(configuration: Configuration) -> Iterator[Service]:
         yield Service(
             app=app,
             inner=inner,
-            ledgers=ledgers,
-            access=access,
-            setup=setup,
-            stopping=stopping,
+            ledgers=parts.ledgers,
+            access=parts.access,
+            setup=parts.setup,
+            stopping=parts.stopping,
         )
+
+
+class _Parts:
+    """What the routes and layers use, made in the order in which one part needs another; the stack
+    closes it in the opposite order.
+    """
+
+    def __init__(self, configuration: Configuration, stack: ExitStack) -> None:
+        self.stopping = asyncio.Event()
+        self.ledgers = _opened(configuration, stack)
+        self.metrics = Metrics()
+        self.metrics.watch(self.ledgers)
+        self._make_access(configuration)
+        self._make_arrivals(configuration, stack)
+        self._make_departures(configuration, stack)
+        self._make_witnesses(configuration, stack)
+        self.verifications = Verifications(_verifier(configuration))
+        self.executions = Executions(
+            {name: one.rollback_roots for name, one in configuration.ledgers.items()}
+        )
+
+    def _make_access(self, configuration: Configuration) -> None:
+        """Who may do what, who is asking, and what is told of both."""
+        peppers = {
+            name: load_pepper(keys_of(one.settings), create=True)
+            for name, one in configuration.ledgers.items()
+        }
+        self.access = Access(self.ledgers, peppers)
+        self.setup = Setup(self.access, clock=now_micros)
+        self.reads = Reads(self.ledgers)
+        self.provider = None if configuration.oidc is None else Provider(configuration.oidc)
+        self.login, self.sessions = logins_of(self.provider, self.access.grants)
+        self.authenticate = Credentials(
+            self.access.authenticator,
+            self.access.grants,
+            None if self.provider is None else JwtAuthenticator(self.provider),
+            self.sessions,
+        ).authenticate
+
+    def _make_arrivals(self, configuration: Configuration, stack: ExitStack) -> None:
+        """What other systems send: deliveries, and the states of Terraform."""
+        spool = Spool(configuration.data / "spool.db")
+        stack.callback(spool.close)
+        self.ingest = Ingest(spool, self.ledgers, ingest_translators())
+        self.backend = _backend(configuration, self.ledgers, stack)
+        self.telling = Telling(self.backend.states, self.ingest, self.ledgers)
+        self.sources = {
+            name: Source(one.system, webhook_of(one.system), one.secrets, one.ledger)
+            for name, one in configuration.sources.items()
+        }
+
+    def _make_departures(self, configuration: Configuration, stack: ExitStack) -> None:
+        """What is sent to other systems."""
+        subscriptions = Subscriptions(configuration.data / "webhooks.db")
+        stack.callback(subscriptions.close)
+        self.sending = Sending(subscriptions, self.ledgers, configuration.outgoing)
+        stack.callback(self.sending.close)
+
+    def _make_witnesses(self, configuration: Configuration, stack: ExitStack) -> None:
+        """The witness that this server is, and the witnesses that its own ledgers have."""
+        self.witness = _witness(configuration, stack, self.alarm)
+        self.door = None if self.witness is None else Door(self.witness)
+        if self.door is not None:
+            stack.callback(self.door.close)
+        self.publishing = {
+            name: Publishing(self.ledgers[name], one.policy, alarm=self.alarm)
+            for name, one in configuration.ledgers.items()
+            if one.policy is not None
+        }
+        self.metrics.watch_quorums(
+            lambda: {name: one.quorum_age() for name, one in self.publishing.items()}
+        )
+
+    # --- what happens ----------------------------------------------------------------------------
+
+    def alarm(self, origin: str, what: str) -> None:
+        """Somebody was shown two histories of a log."""
+        structlog.get_logger("asof").error("fork", origin=origin, what=what)
+        self.metrics.alarms.inc()
+
+    def refused(self, why: str, who: Caller | None, ledger: str | None) -> None:
+        """Somebody was turned away."""
+        self.metrics.refused.labels(why).inc()
+        self.reads.refused(why, who, ledger)
+
+    def published(self, name: str, reader: Reader) -> bytes:
+        """The checkpoint that a ledger shows."""
+        found = self.publishing.get(name)
+        return reader.checkpoint() if found is None else found.published(reader)
+
+    def still_allowed(self, request: Request) -> bool:
+        """Whether whoever opened a stream may still read: a token ends with its next look."""
+        caller = self.authenticate(request.scope)
+        ledger = request.path_params.get("ledger")
+        return caller is not None and caller.may("entries:read", ledger=ledger)
+
+    # --- the life of the server ------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """What works in the background, while requests are answered."""
+        for here in self.ledgers.values():
+            here.start()
+        watched: list[_Watched] = [self.access, self.reads, self.ingest, self.sending, self.telling]
+        watched += [*self.publishing.values(), *([self.provider] if self.provider else [])]
+        tasks = [asyncio.create_task(one.watch()) for one in watched]
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.verifications.close()
+            await self.executions.close()
+            if self.login is not None:
+                await self.login.close()
+            await self.reads.flush()
+
+    def for_requests(self, configuration: Configuration) -> dict[str, Any]:
+        """What routes find in `app.state`."""
+        seconds = configuration.limits.request_seconds
+        return {
+            "access": self.access,
+            "setup": self.setup,
+            "login": self.login,
+            "sessions": self.sessions,
+            "logged_in": self.reads.logged_in,
+            "note_read": self.reads.note,
+            "refused": self.refused,
+            "still_allowed": self.still_allowed,
+            "metrics": self.metrics,
+            "body_limits": BodyLimits(max_bytes=configuration.limits.body_bytes, seconds=seconds),
+            "remembered": Remembered(),
+            "streams": set(),
+            "stopping": self.stopping,
+            "verifications": self.verifications,
+            "executions": self.executions,
+            "ingest": self.ingest,
+            "ingest_origins": configuration.ingest_origins,
+            "sources": self.sources,
+            "terraform": self.backend,
+            "terraform_limits": BodyLimits(
+                max_bytes=configuration.terraform.state_bytes, seconds=seconds
+            ),
+            "terraform_changed": self.telling.wake,
+            "sending": self.sending,
+            "published": self.published,
+            "witness": self.door,
+            "forks": lambda: [] if self.witness is None else self.witness.forks(),
+            "witness_status": lambda: {name: one.status() for name, one in self.publishing.items()},
+        }
+
+
+class _Watched(Protocol):
+    async def watch(self) -> None: ...
 
 
 def _opened(configuration: Configuration, stack: ExitStack) -> Ledgers:
@@ -264,45 +308,32 @@ def _witness(
     return made
 
 
-def _with_layers(
-    inner: FastAPI,
-    configuration: Configuration,
-    authenticate: Callable[[Scope], Caller | None],
-    metrics: Metrics,
-    ledgers: Ledgers,
-    refused: Callable[[str, Caller | None, str | None], None],
-) -> ASGIApp:
+def _with_layers(inner: FastAPI, configuration: Configuration, parts: _Parts) -> ASGIApp:
     limits = configuration.limits
     return layered(
         inner,
         [
-            lambda app: TellingLayer(app, metrics=metrics),
+            lambda app: TellingLayer(app, metrics=parts.metrics),
             lambda app: HeadersLayer(
                 app,
                 trusted_hosts=configuration.trusted_hosts,
                 origins=configuration.cors_origins,
             ),
-            lambda app: CapacityLayer(app, most=limits.in_flight, metrics=metrics),
+            lambda app: CapacityLayer(app, most=limits.in_flight, metrics=parts.metrics),
             lambda app: AccessLayer(
                 app,
                 rules=rules_of(inner.routes),
-                authenticate=authenticate,
-                public=[name for name, here in ledgers.items() if here.public],
-                refused=refused,
+                authenticate=parts.authenticate,
+                public=[name for name, here in parts.ledgers.items() if here.public],
+                refused=parts.refused,
             ),
             lambda app: RateLayer(
-                app, rate=limits.requests_per_second, burst=limits.burst, metrics=metrics
+                app, rate=limits.requests_per_second, burst=limits.burst, metrics=parts.metrics
             ),
             GzipLayer,
             lambda app: DirectLayer(app, inner),
         ],
     )
-
-
-def _may_still(caller: Caller | None, request: Request) -> bool:
-    """Whether whoever opened a stream may still read: a token ends with its next look."""
-    ledger = request.path_params.get("ledger")
-    return caller is not None and caller.may("entries:read", ledger=ledger)
 
 
 def _verifier(configuration: Configuration):  # type: ignore[no-untyped-def]
