@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -434,26 +435,19 @@ def test_a_stream_resumes_behind_the_last_entry(service: Running) -> None:
         url = f"{L}/stream?q=stream:{stream}"
         with auditor.stream("GET", url, headers={"Last-Event-ID": str(first)}) as live:
             assert live.headers["content-type"].startswith("text/event-stream")
-            seen = _events(live, 1)
-            append(client, NOTE | {"stream": stream})
-            seen += _events(live, 1)
+            with closing(live.iter_lines()) as lines:
+                seen = [_next_event(lines)]
+                append(client, NOTE | {"stream": stream})
+                seen.append(_next_event(lines))
         assert [event["version"] for event in seen] == [2, 3]
         beyond = auditor.get(f"{L}/stream", headers={"Last-Event-ID": "99999999"})
         assert beyond.status_code == 400 and "counted from 0" in beyond.text
 
 
-_buffers: dict[int, tuple[Any, str]] = {}
-
-
-def _events(response: httpx2.Response, count: int) -> list[dict[str, Any]]:
-    lines, _ = _buffers.setdefault(id(response), (response.iter_lines(), ""))
-    found: list[dict[str, Any]] = []
-    for line in lines:
-        if line.startswith("data: "):
-            found.append(json.loads(line.removeprefix("data: ")))
-            if len(found) == count:
-                return found
-    raise AssertionError("the stream ended")
+def _next_event(lines: Iterator[str]) -> dict[str, Any]:
+    line = next(line for line in lines if line.startswith("data: "))
+    found: dict[str, Any] = json.loads(line.removeprefix("data: "))
+    return found
 
 
 # -------------------------------------------------------------------------- evidence and rollback

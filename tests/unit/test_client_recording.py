@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import pickle
+import random
 import statistics
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,19 @@ def test_a_call_costs_less_than_a_tenth_of_a_millisecond(tmp_path: Path) -> None
     """At rest it is 15 µs. Other tests may run beside this one: the best of five rounds counts."""
     client = asof.Client(spool=tmp_path)
     assert min(statistics.median(measured(client, 300)) for _ in range(5)) < 100e-6
+    client.close()
+
+
+def test_a_seeded_training_draws_the_same_numbers(tmp_path: Path) -> None:
+    """Also while the sender works, and pauses, beside it."""
+    client = asof.Client(server="http://127.0.0.1:9", ledger="acme", spool=tmp_path)
+    random.seed(7)
+    expected = [random.random() for _ in range(3)]
+    random.seed(7)
+    client.record("note.added/1", {"text": "x"}, stream="note/x")
+    client.flush(0.5)
+    assert [random.random() for _ in range(3)] == expected
+    assert "not answer" in str(client._sender.trouble), "the sender has paused"
     client.close()
 
 
