@@ -22,7 +22,10 @@ from ledger.errors import MalformedError
 __all__ = ["FAST", "NUMBER", "SLOW", "explain", "misfit", "pointer_of"]
 
 FAST, SLOW, NUMBER = "\0fast", "\0slow", "\0number"
-"""Labels of the ways into a type, as they stand in the places of errors. No field is called so."""
+"""Labels of the ways into a type, as they stand in the places of errors. None of our fields is
+called so; what a caller calls theirs is another matter.
+"""
+_LABELS: Final = frozenset((FAST, SLOW, NUMBER))
 
 _AT_ONCE: Final = 3
 _PLAIN: Final = {  # what pydantic says in the words of Python
@@ -62,7 +65,7 @@ def _problems(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[t
     """Pointer and message of each problem; of two ways in, those of the careful one."""
     found: dict[str, str] = {}
     for detail in details:
-        steps = [step for step in detail["loc"] if not _is_label(step)]
+        steps = _steps_of(detail)
         steps += detail.get("ctx", {}).get("steps", ())
         if steps and steps[-1] == "[key]":
             found[pointer_of(steps[:-1])] = f"the key {_message(detail, steps[:-1], model)}"
@@ -71,8 +74,13 @@ def _problems(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[t
     return list(found.items())
 
 
-def _is_label(step: str | int) -> bool:
-    return isinstance(step, str) and step.startswith("\0")
+def _steps_of(detail: ErrorDetails) -> list[str | int]:
+    """Where it is, without the labels. The last step to an unknown field is its name, whatever it
+    is called.
+    """
+    place = detail["loc"]
+    end = len(place) - 1 if detail["type"] == "extra_forbidden" else len(place)
+    return [step for step in place[:end] if step not in _LABELS] + list(place[end:])
 
 
 def _message(detail: ErrorDetails, steps: Sequence[str | int], model: type[BaseModel]) -> str:

@@ -19,6 +19,7 @@ from ledger.events import (
     read_event,
     stream_of,
 )
+from ledger.events.explaining import FAST, NUMBER, SLOW
 
 NOW = parse_time("2026-11-21T05:00:00.000000Z")
 BINDING = "binding.changed/1"
@@ -173,6 +174,16 @@ def test_2_integers_fit_a_double(number: int) -> None:
 def test_2_data_that_are_no_object(data: Any) -> None:
     with pytest.raises(MalformedError, match="must be an object"):
         draft(("note.added/1", data), stream="note/x", actor="user:7", now=NOW)
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\0x", FAST, SLOW, NUMBER, "~/", "[key]"])
+def test_whatever_an_unknown_field_is_called(name: str) -> None:
+    for type_name in ("note.added/1", "traffic.changed/1", "pipeline.defined/1"):
+        with pytest.raises(MalformedError, match=r"unknown field|is missing"):
+            draft((type_name, {name: 1}), actor="user:7", now=NOW)
+        inside = {"text": "x", "change_id": {name: {name: 1}}, "about": [{name: 1}], name: [1]}
+        with pytest.raises(MalformedError):
+            draft((type_name, inside), actor="user:7", now=NOW)
 
 
 def test_2_an_unknown_field_inside_a_list_names_its_neighbours() -> None:

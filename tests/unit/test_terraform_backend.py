@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from api.service.access.credentials import Credentials
+from api.service.access.granting import Grants
 from api.service.assembly import assembled
 from api.service.configuration import read_configuration
 from api.service.own_files import own_once
@@ -417,5 +418,5 @@ class _Seen:
 def test_a_password_is_a_token_there_and_nowhere_else(path: str, given: str, seen: str) -> None:
     asked = _Seen()
     scope = {"path": path, "headers": [(b"authorization", given.encode("latin-1"))]}
-    assert Credentials(cast("Any", asked)).authenticate(cast("Any", scope)) is None
+    assert Credentials(cast("Any", asked), Grants({})).authenticate(cast("Any", scope)) is None
     assert asked.header == seen
