@@ -67,7 +67,7 @@ def _problems(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[t
     for detail in details:
         steps = _steps_of(detail)
         steps += detail.get("ctx", {}).get("steps", ())
-        if steps and steps[-1] == "[key]":
+        if steps and steps[-1] == "[key]" and detail["type"] != "extra_forbidden":
             found[pointer_of(steps[:-1])] = f"the key {_message(detail, steps[:-1], model)}"
         else:
             found[pointer_of(steps)] = _message(detail, steps, model)
