@@ -32,9 +32,12 @@ __all__ = ["COMMON_FIELDS", "Event", "Part", "Source", "UnknownEvent"]
 
 
 class Part(BaseModel):
-    """A piece of an event: frozen, strict and closed as the event itself."""
+    """A piece of an event: frozen, strict and closed as the event itself.
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    Its validator is made when it is first used: a command uses one event or two of half a hundred.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
 
 class Source(Part):

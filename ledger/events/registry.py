@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -146,26 +147,33 @@ class Shape:
 
 
 class Registry:
-    """Names to classes, and the steps from old versions to new ones. Immutable."""
+    """Names to classes, and the steps from old versions to new ones. Immutable, and thread-safe."""
 
-    __slots__ = ("_shapes", "types", "upcasts")
+    __slots__ = ("_making", "_shapes", "types", "upcasts")
 
     def __init__(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] = UPCASTS
     ) -> None:
-        self._shapes = {cls.TYPE: _shape_of(cls) for cls in classes}
-        self.types: Mapping[str, type[Event]] = MappingProxyType(
-            {name: shape.event_class for name, shape in self._shapes.items()}
-        )
+        self._shapes: dict[str, Shape] = {}
+        self._making = Lock()
+        self.types: Mapping[str, type[Event]] = MappingProxyType({cls.TYPE: cls for cls in classes})
         self.upcasts: Mapping[str, Upcast] = MappingProxyType(dict(upcasts))
         check_upcasts(self.upcasts, self.types)
 
     def __getitem__(self, type_name: str) -> Shape:
-        """The shape of a type. Raises UnknownEventError, which names the nearest known ones."""
+        """The shape of a type, made when it is first asked for. Raises UnknownEventError, which
+        names the nearest known ones.
+        """
         try:
             return self._shapes[type_name]
         except (KeyError, TypeError):
-            raise self._unknown(type_name) from None
+            return self._made(type_name)
+
+    def _made(self, type_name: str) -> Shape:
+        if not isinstance(type_name, str) or type_name not in self.types:
+            raise self._unknown(type_name)
+        with self._making:  # of two that come at once, the second finds it built
+            return self._shapes.setdefault(type_name, _shape_of(self.types[type_name]))
 
     def extended(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] | None = None
@@ -200,6 +208,7 @@ class Registry:
 
 
 def _shape_of(event_class: type[Event]) -> Shape:
+    event_class.model_rebuild()
     return Shape(
         event_class=event_class,
         validate=event_class.__pydantic_validator__.validate_python,

@@ -79,7 +79,6 @@ def test_every_pair_of_times(indexes: Indexes, history: list, scope: tuple[str, 
                 compare(reader, index, *scope, position_at(at, known, size))
 
 
-@settings(max_examples=120, deadline=None)
 @given(history=histories(max_steps=25), data=st.data())
 def test_some_pairs_of_long_histories(indexes: Indexes, history: list, data: st.DataObject) -> None:
     with written(history) as reader, closing(indexes.fresh(reader)) as index:

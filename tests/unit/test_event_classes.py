@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +27,7 @@ from ledger.events import (
     stream_of,
 )
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 NOW = parse_time("2026-11-22T00:00:00.000000Z")
 CLASSES = pytest.mark.parametrize("cls", EVENT_TYPES.values(), ids=lambda cls: cls.TYPE)
 
@@ -265,3 +269,32 @@ def test_the_digest_of_a_plan_covers_what_is_decided_about() -> None:
     other: Any = parse_event("rollback.planned/1", {**example, "steps": []})
     assert plan.content_digest() == same.content_digest()
     assert plan.content_digest() != other.content_digest()
+
+
+def test_threads_that_come_first_at_once() -> None:
+    """Validators are made at their first use: in a fresh process, by many threads at once."""
+    program = """
+import sys, threading
+from ledger.events import REGISTRY, draft
+sys.setswitchinterval(1e-5)
+failed = []
+def use(door):
+    try:
+        for name, kind in REGISTRY.types.items():
+            if door:
+                event = (name, dict(kind.EXAMPLE))
+                draft(event, stream=kind.EXAMPLE_STREAM, actor="user:7", now=NOW)
+            else:
+                kind.model_validate(dict(kind.EXAMPLE))
+    except Exception as error:
+        failed.append(error)
+threads = [threading.Thread(target=use, args=(number % 2,)) for number in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+sys.exit(str(failed) if failed else 0)
+"""
+    text = program.replace("NOW", str(4_000_000_000_000_000))
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, cwd=CHECKOUT
+    )
+    assert done.returncode == 0, done.stderr
