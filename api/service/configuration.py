@@ -169,8 +169,8 @@ KEYS: Final = (
         "system",
         "text",
         "NAME",
-        "github, gitlab, gitea, forgejo, lakefs, mlflow, wandb, terraform or standard; the "
-        "webhook's path ends with NAME.",
+        "github, gitlab, gitea, forgejo, lakefs, mlflow, wandb, terraform, registry, kubernetes, "
+        "eventgrid or standard; the webhook's path ends with NAME.",
     ),
     Key("ingest.NAME", "ledger", "text", "any", "The only ledger that it may deliver to."),
     Key("ingest.NAME", "secret_env", "text", "", "The environment variable that holds its secret."),

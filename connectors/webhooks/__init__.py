@@ -16,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from connectors.webhooks.eventgrid import EVENT_GRID
 from connectors.webhooks.hook import Delivery, Hook
+from connectors.webhooks.kubernetes import KUBERNETES
 from connectors.webhooks.lakefs import LAKEFS
+from connectors.webhooks.registry import REGISTRY
 from connectors.webhooks.repositories import GITEA, GITHUB, GITLAB
 from connectors.webhooks.signed import MLFLOW, STANDARD, TERRAFORM, WANDB
 
@@ -25,12 +28,15 @@ __all__ = ["HOOKS", "Delivery", "Hook"]
 
 HOOKS: Mapping[str, Hook] = MappingProxyType(
     {
+        "eventgrid": EVENT_GRID,
         "forgejo": GITEA,
         "gitea": GITEA,
         "github": GITHUB,
         "gitlab": GITLAB,
+        "kubernetes": KUBERNETES,
         "lakefs": LAKEFS,
         "mlflow": MLFLOW,
+        "registry": REGISTRY,
         "standard": STANDARD,
         "terraform": TERRAFORM,
         "wandb": WANDB,

@@ -11,16 +11,19 @@ from typing import Any, Final
 
 from connectors.arriving import Recording, mark_of, name_text, whole_or_digest
 from ledger.canonical import parse_json_object
-from ledger.errors import RefusedError
+from ledger.errors import MalformedError, RefusedError
 
 __all__ = [
     "Delivery",
     "Hook",
+    "body_id",
     "fresh",
     "observation",
-    "proved_by_bearer",
     "proved_by_hmac",
     "proved_by_token",
+    "read_members",
+    "read_object",
+    "verify_bearer",
 ]
 
 TOLERANCE_SECONDS: Final = 300
@@ -44,12 +47,17 @@ class Hook:
 
     verify: Callable[[Headers, bytes, Sequence[str], int], Delivery]
     translate: Callable[[Headers, bytes], list[Recording]]
+    greet: Callable[[Headers, bytes], dict[str, str] | None] = lambda headers, body: None
+    """The answer to a handshake; None where the delivery is none. Called once it is proved."""
 
 
-def proved_by_bearer(headers: Headers, secrets: Sequence[str]) -> None:
-    """Whether `Authorization: Bearer` brings one of the secrets. Raises RefusedError."""
+def verify_bearer(headers: Headers, body: bytes, secrets: Sequence[str], now: int) -> Delivery:
+    """The verification of systems that sign nothing: a token that never changes, and an id by what
+    was sent. Raises RefusedError.
+    """
     scheme, _, given = headers.get("authorization", "").partition(" ")
     proved_by_token(given.strip() if scheme.lower() == "bearer" else "", secrets)
+    return Delivery(body_id(body))
 
 
 def proved_by_hmac(
@@ -105,6 +113,14 @@ def observation(system: str, target: str, body: Mapping[str, Any], key: str) -> 
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a delivery, strict. Raises MalformedError."""
     return parse_json_object(body, max_bytes=max(len(body), 1))
+
+
+def read_members(told: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list. Raises MalformedError."""
+    found = told.get(name)
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise MalformedError("must be a list of objects", where=f"/{name}")
+    return found
 
 
 def body_id(body: bytes) -> str:

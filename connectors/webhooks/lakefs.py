@@ -13,18 +13,17 @@ reset is not told at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.arriving import Recording, instant, mark_of, name_text, version_text
 from connectors.webhooks.hook import (
-    Delivery,
     Headers,
     Hook,
     body_id,
     observation,
-    proved_by_bearer,
     read_object,
+    verify_bearer,
 )
 
 __all__ = ["LAKEFS"]
@@ -32,11 +31,6 @@ __all__ = ["LAKEFS"]
 SYSTEM: Final = "lakefs"
 COMMITTED: Final = ("post-commit", "post-merge", "post-revert", "post-cherry-pick")
 _COMMIT: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-def _verify(headers: Headers, body: bytes, secrets: Sequence[str], now: int) -> Delivery:
-    proved_by_bearer(headers, secrets)
-    return Delivery(body_id(body))
 
 
 def _translate(headers: Headers, body: bytes) -> list[Recording]:
@@ -74,4 +68,4 @@ def _committed(told: Mapping[str, Any], commit: str) -> Recording:
     return Recording(key=key, events=[{"type": "asset.version.recorded/1", "data": data}])
 
 
-LAKEFS: Final = Hook(_verify, _translate)
+LAKEFS: Final = Hook(verify_bearer, _translate)

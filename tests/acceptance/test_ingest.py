@@ -54,6 +54,14 @@ secret_env = "HOOK_STD"
 [ingest.lake]
 system = "lakefs"
 secret_env = "HOOK_LAKE"
+
+[ingest.images]
+system = "registry"
+secret_env = "HOOK_LAKE"
+
+[ingest.azure]
+system = "eventgrid"
+secret_env = "HOOK_LAKE"
 """
 
 
@@ -421,6 +429,36 @@ def test_a_commit_of_lakefs_by_its_bearer_token(running: Running) -> None:
         assert client.post(f"{L}/ingest/lake", json=event).status_code == 401
     (told,) = entries(running, f"stream:asset/dataset/lakefs/{repository}")
     assert told["data"]["version"] == commit and told["actor"] == "service:lake"
+
+
+def test_a_registry_and_event_grid_by_their_bearer_tokens(running: Running) -> None:
+    repository, digest = f"ml/{uuid.uuid4().hex}", f"sha256:{uuid.uuid4().hex * 2}"
+    manifest = "application/vnd.oci.image.manifest.v1+json"
+    target = {"mediaType": manifest, "digest": digest, "repository": repository, "tag": "prod"}
+    pushed = {"id": uuid.uuid4().hex, "action": "push", "target": target, "request": {"host": "r"}}
+    handshake = [
+        {
+            "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+            "data": {"validationCode": "512d38b6"},
+        }
+    ]
+    envelope = {"Content-Type": "application/vnd.docker.distribution.events.v1+json"}
+    greeting = {"aeg-event-type": "SubscriptionValidation"}
+    with running.client(headers={"Authorization": "Bearer lake-token"}) as client:
+        images, azure = f"{L}/ingest/images", f"{L}/ingest/azure"
+        for _ in range(2):
+            done = client.post(images, content=json.dumps({"events": [pushed]}), headers=envelope)
+            assert done.status_code == 202, done.text
+        greeted = client.post(azure, json=handshake, headers=greeting)
+        assert greeted.status_code == 200 and greeted.json() == {"validationResponse": "512d38b6"}
+        wrong = {"Authorization": "Bearer guess"}
+        assert client.post(azure, json=handshake, headers=greeting | wrong).status_code == 401
+        assert client.post(azure, json=[{}], headers=greeting).status_code == 400
+        event = {"id": uuid.uuid4().hex, "subject": repository, "eventType": "x", "data": {}}
+        assert client.post(azure, json=[event]).status_code == 202
+    (told,) = entries(running, f"stream:asset/image/r/{repository}")
+    assert told["data"]["digest"] == digest and told["actor"] == "service:images"
+    assert len(entries(running, f"stream:observed/eventgrid/{repository}")) == 1
 
 
 def test_what_can_never_be_recorded_is_dead_and_says_why(running: Running) -> None:

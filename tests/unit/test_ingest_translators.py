@@ -17,6 +17,7 @@ from ledger.events.lines import draft_of
 
 NOW = 1_795_262_400_000_000
 SECONDS = str(NOW // 1_000_000)
+BEARERS = ("eventgrid", "kubernetes", "lakefs", "registry")
 BODY = b'{"type": "x", "repository_id": "lake"}'
 RUN = {
     "eventType": "START",
@@ -43,7 +44,7 @@ def headers_of(system: str, secret: str, body: bytes = BODY, at: str = SECONDS) 
         "gitea": {"x-gitea-signature": signed(key, body).hex()},
         "forgejo": {"x-forgejo-signature": signed(key, body).hex()},
         "gitlab": {"x-gitlab-token": secret},
-        "lakefs": {"authorization": f"Bearer {secret}"},
+        **{name: {"authorization": f"Bearer {secret}"} for name in BEARERS},
         "mlflow": {
             "x-mlflow-delivery-id": "d-1",
             "x-mlflow-timestamp": at,
@@ -78,7 +79,7 @@ def test_a_system_proves_itself_with_one_of_its_secrets(system: str) -> None:
         hook.verify(headers, BODY, (), NOW)
 
 
-@pytest.mark.parametrize("system", sorted(set(HOOKS) - {"gitlab", "lakefs"}))
+@pytest.mark.parametrize("system", sorted(set(HOOKS) - {"gitlab", *BEARERS}))
 def test_a_signature_holds_for_its_body_only(system: str) -> None:
     with pytest.raises(RefusedError):
         HOOKS[system].verify(headers_of(system, "s"), BODY + b" ", ("s",), NOW)
@@ -292,3 +293,110 @@ def test_a_cloudevent_of_ours_and_one_of_another_version() -> None:
         cloudevents.translate(event | {"specversion": "0.3"})
     with pytest.raises(MalformedError, match="/data"):
         cloudevents.translate(event | {"data": "text"})
+
+
+# ------------------------------------------------------------------- systems that sign nothing
+
+PUSHED: dict[str, Any] = {
+    "id": "f3b1017d",
+    "timestamp": "2026-11-20T09:00:00Z",
+    "action": "push",
+    "target": {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": f"sha256:{'c' * 64}",
+        "repository": "ml/serve",
+        "tag": "prod",
+    },
+    "request": {"host": "registry.example.com:5001", "useragent": "skopeo"},
+    "actor": {"name": "ada"},
+}
+
+
+def all_told(system: str, body: object) -> list[Recording]:
+    """The recordings, each seen to fit the vocabulary."""
+    found = HOOKS[system].translate({}, json.dumps(body).encode())
+    for recording in found:
+        for event in recording.events:
+            draft_of(dict(event), "service:x", NOW)
+    return found
+
+
+def test_the_push_of_a_manifest_is_a_version_of_an_image() -> None:
+    layer = PUSHED | {"id": "2", "target": {"mediaType": "application/octet-stream"}}
+    pull, nameless = PUSHED | {"id": "3", "action": "pull"}, {"action": "push"}
+    image, *others = all_told("registry", {"events": [PUSHED, layer, pull, nameless]})
+    (event,) = image.events
+    assert event["type"] == "asset.version.recorded/1"
+    data = event["data"]
+    assert (data["kind"], data["name"]) == ("image", "registry.example.com:5001/ml/serve")
+    assert data["digest"] == f"sha256:{'c' * 64}" and data["metadata"]["tag"] == "prod"
+    assert data["source"]["claimed_actor"] == "ada"
+    assert data["effective_at"].startswith("2026-11-20T09:00:00")
+    assert {one.events[0]["type"] for one in others} == {"observation.recorded/1"}
+    assert len({one.key for one in (image, *others)}) == 4
+    again, other = all_told("registry", {"events": [PUSHED, PUSHED | {"id": "4"}]})
+    assert again.key == image.key != other.key and again.of_sender
+    for kind in ("docker.distribution.manifest.list.v2", "oci.image.index.v1"):
+        target = PUSHED["target"] | {"mediaType": f"application/vnd.{kind}+json"}
+        (one,) = all_told("registry", {"events": [PUSHED | {"target": target}]})
+        assert one.events[0]["type"] == "asset.version.recorded/1", kind
+    for bad in ({}, {"events": 7}, {"events": [7]}):
+        with pytest.raises(MalformedError, match="list of objects"):
+            all_told("registry", bad)
+    with pytest.raises(MalformedError) as caught:
+        all_told("registry", {"events": [PUSHED | {"timestamp": "yesterday"}]})
+    assert caught.value.where == "/events/0/timestamp"
+
+
+def test_an_audit_of_kubernetes_holds_no_secret() -> None:
+    item = {
+        "auditID": "49cdbbc0",
+        "stage": "ResponseComplete",
+        "verb": "create",
+        "user": {"username": "admin"},
+        "objectRef": {"resource": "configmaps", "namespace": "default", "name": "cfg"},
+        "requestObject": {"data": {"db_password": "hunter2-hunter2"}},
+    }
+    secret = item | {
+        "auditID": "5",
+        "objectRef": {"resource": "secrets", "namespace": "default", "name": "s"},
+        "responseObject": {"data": {"x": "c2VjcmV0IQ=="}},
+    }
+    plain = {"auditID": "6", "stage": "RequestReceived", "requestURI": "/healthz"}
+    body = {"kind": "EventList", "items": [item, secret, plain, item | {"stage": "Panic"}]}
+    found = all_told("kubernetes", body)
+    assert [one.events[0]["data"]["target"] for one in found] == [
+        "default/configmaps/cfg",
+        "default/secrets/s",
+        "/healthz",
+        "default/configmaps/cfg",
+    ]
+    text = json.dumps([one.events for one in found])
+    assert "hunter2" not in text and "c2VjcmV0IQ" not in text and "admin" in text
+    assert len({one.key for one in found}) == 4, "by audit id and stage"
+
+
+def test_event_grid_is_greeted_and_kept() -> None:
+    hook, code = HOOKS["eventgrid"], "512d38b6-c7b8-40c8-89fe-f46f9e9622b6"
+    handshake = [
+        {
+            "id": "1",
+            "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+            "subject": "",
+            "data": {"validationCode": code},
+        }
+    ]
+    headers = {"aeg-event-type": "SubscriptionValidation"}
+    body = json.dumps(handshake).encode()
+    assert hook.greet(headers, body) == {"validationResponse": code}
+    assert hook.greet({"aeg-event-type": "Notification"}, body) is None
+    with pytest.raises(MalformedError, match="validation code"):
+        hook.greet(headers, b"[{}]")
+    event = {"id": "e-1", "subject": "models/m:20", "eventType": "Registered", "data": {}}
+    one, other = all_told("eventgrid", [event, event | {"id": "e-2"}])
+    assert one.events[0]["data"]["target"] == "models/m:20" and one.key != other.key
+    assert all_told("eventgrid", [event | {"data": {"n": 1}}])[0].key == one.key
+    for bad in ({}, [7], 7):
+        with pytest.raises(MalformedError):
+            all_told("eventgrid", bad)
+    assert all(HOOKS[system].greet({}, b"") is None for system in HOOKS)

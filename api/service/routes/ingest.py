@@ -190,6 +190,9 @@ async def webhook(
         delivery = found.hook.verify(headers, body, found.secrets, now_micros())
     except RefusedError:
         raise _unproved() from None
+    greeting = found.hook.greet(headers, body)
+    if greeting is not None:
+        return answer(request, greeting)
     ingest: Ingest = request.app.state.ingest
     kept = {header: value for header, value in headers.items() if header.startswith(KEPT_HEADERS)}
     new = await ingest.take(
