@@ -1,4 +1,5 @@
-"""How the process runs that writes a ledger; the one place that turns Python's own screws.
+"""How the process runs that writes a ledger, or reads all of it; the one place that turns Python's
+own screws.
 
 A library must not change what belongs to the whole process, so `ledger` does not. The program may:
 a ledger's writer makes millions of small objects that die young and never form circles, and two

@@ -15,6 +15,7 @@ from pathlib import Path
 from api.hints import hinted
 from api.main import keys_of, store_of
 from api.settings import Settings
+from api.tuning import tune_for_writing
 from ledger.audit import Report, verify_url
 from ledger.bundle import read_bundle
 from ledger.canonical import format_time
@@ -72,6 +73,7 @@ def verify(
         raise MalformedError("it belongs to a .tlog-proof", where="--entry")
     if target is not None and target.is_file():
         return read_bundle(target, vkey=given)
+    tune_for_writing()
     again, guard = _place(settings, target)
     key = given or _own_key(settings)
     demanded = None if policy is None else _policy(policy)

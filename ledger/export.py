@@ -200,6 +200,10 @@ class ExportFolder:
         self._size = _stated_checkpoint(folder).size
 
     @property
+    def works_elsewhere(self) -> bool:
+        return False
+
+    @property
     def recovers(self) -> bool:
         return False
 

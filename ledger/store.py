@@ -211,6 +211,12 @@ class Store(Protocol):
         ...
 
     @property
+    def works_elsewhere(self) -> bool:
+        """Whether a question is answered by another process, so that asking the next one while an
+        answer is looked at is quicker than asking one after the other."""
+        ...
+
+    @property
     def recovers(self) -> bool:
         """Whether the store goes on after an UnknownOutcomeError (a server that restarts), or
         takes nothing more until it is opened again (a file whose fsync failed)."""

@@ -10,8 +10,11 @@ Steps 2, 3, 4 and the level-0 part of 6 of docs/spec/verification.md.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import Final
 
@@ -33,6 +36,9 @@ BATCH: Final = TILE_WIDTH
 """Rows fetched at a time: what fits into a core's own cache until it is checked; ten times as many
 cost a sixth more. docs/adr/0065.
 """
+
+AHEAD: Final = 16 * BATCH
+"""Rows that a server is asked for at a time."""
 
 COMMITMENTS: Final = "2 commitments"
 ENTRIES: Final = "3 entries"
@@ -113,14 +119,37 @@ def _batches(
     """The rows in lists; where the store cannot give a list, row by row, so that the bad ones are
     named.
     """
-    position = start
-    while position < stop:
-        end = min(stop, position + BATCH)
+    for position, end, ask in _asked(store, start, stop):
         try:
-            yield store.raw_rows(position, end)
+            rows = ask()
         except AsofError as error:
-            yield _readable(store, position, end, error, result)
-        position = end
+            rows = _readable(store, position, end, error, result)
+        for at in range(0, len(rows), BATCH):
+            yield rows[at : at + BATCH]
+
+
+Asked = tuple[int, int, Callable[[], Sequence[StoredRow]]]
+
+
+def _asked(store: Store, start: int, stop: int) -> Iterator[Asked]:
+    """The range in pieces, each with how to get its rows. A server is asked for thousands at once,
+    for the next ones while these are looked at: each journey costs as much as a hundred rows.
+    """
+    if not store.works_elsewhere:
+        for position in range(start, stop, BATCH):
+            end = min(stop, position + BATCH)
+            yield position, end, partial(store.raw_rows, position, end)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="asof-rows") as fetching:
+        coming: deque[tuple[int, int, Future[Sequence[StoredRow]]]] = deque()
+        for position in range(start, stop, AHEAD):
+            end = min(stop, position + AHEAD)
+            coming.append((position, end, fetching.submit(store.raw_rows, position, end)))
+            if len(coming) > 1:
+                first, last, rows = coming.popleft()
+                yield first, last, rows.result
+        for first, last, rows in coming:
+            yield first, last, rows.result
 
 
 def _readable(

@@ -15,7 +15,7 @@ streams.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -400,17 +400,21 @@ def _check_leaf(store: Store, head: Head, receipt: Receipt) -> None:
 
 
 class _Here:
-    """All work in this process, one range after the other."""
+    """All work in this process, one range after the other; what a server does for it, meanwhile."""
 
-    def __init__(self, store: Store, origin: str) -> None:
+    def __init__(self, store: Store, origin: str, server: ThreadPoolExecutor | None) -> None:
         self._store = store
         self._origin = origin
+        self._server = server
 
     def integrity(self) -> Future[list[str]]:
-        return _done(self._store.check_integrity())
+        return self._asked(self._store.check_integrity)
 
     def spans(self, size: int) -> Future[tuple[int, list[Finding]]]:
-        return _done(check_stream_spans(self._store, size))
+        return self._asked(lambda: check_stream_spans(self._store, size))
+
+    def _asked(self, question: Callable[[], T]) -> Future[T]:
+        return _done(question()) if self._server is None else self._server.submit(question)
 
     def ranges(self, size: int) -> Iterator[RangeResult]:
         for start in range(0, size, RANGE):
@@ -449,7 +453,11 @@ class _Elsewhere:
 def _workshop(store: Store, origin: str, workers: int) -> Iterator[_Here | _Elsewhere]:
     again = store.again()
     if workers <= 1 or again is None:
-        yield _Here(store, origin)
+        if not store.works_elsewhere:
+            yield _Here(store, origin, None)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="asof-audit") as server:
+            yield _Here(store, origin, server)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _enter, (again,))
     try:

@@ -27,6 +27,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.url = "memory:"
         self.recovers = False
+        self.works_elsewhere = False
         self._append_lock = threading.Lock()
         self._head: Head | None = None
         self._rows: list[Row] = []

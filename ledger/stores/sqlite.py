@@ -106,6 +106,7 @@ class SqliteStore:
     def __init__(self, path: Path, writer: sqlite3.Connection | None, held: Held) -> None:
         self.url = f"sqlite:///{path}"
         self.recovers = False
+        self.works_elsewhere = False
         self._path = path
         self._held = held  # until this store is closed
         self._writer = writer

@@ -26,10 +26,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 import json, resource, sys, time
+from api.tuning import tune_for_writing
 from ledger.audit import verify_url
 from ledger.note import parse_vkey
 
 if __name__ == "__main__":
+    tune_for_writing()  # as `asof verify` does
     url, vkey, workers = sys.argv[1], parse_vkey(sys.argv[2]), int(sys.argv[3])
     begun = time.perf_counter()
     report = verify_url(url, vkey=vkey, workers=workers)

@@ -17,7 +17,7 @@ from scripts.benches.ledger_verify import PROGRAM
 from scripts.benches.postgres_world import BATCH, Server, note, server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENTRIES = 300_000
+ENTRIES = 1_000_000
 
 
 def rows(context: Context) -> Iterator[Measurement]:

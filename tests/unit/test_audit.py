@@ -52,12 +52,17 @@ def long_store() -> MemoryStore:
     return store
 
 
-@pytest.fixture
-def big(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """Checked in ranges of 256, so that what lies between ranges is tried, too."""
+@pytest.fixture(params=["works here", "works elsewhere"])
+def big(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """Checked in ranges of 256, so that what lies between ranges is tried, too; as a file, and as a
+    server that is asked ahead.
+    """
     monkeypatch.setattr(whole, "RANGE", 256)
     monkeypatch.setattr(ranges_module, "BATCH", 100)
-    return long_store()
+    monkeypatch.setattr(ranges_module, "AHEAD", 150)
+    store = long_store()
+    store.works_elsewhere = request.param == "works elsewhere"
+    return store
 
 
 def checked(store: Any, **options: Any) -> Report:

@@ -47,7 +47,6 @@ __all__ = ["PostgresStore"]
 
 SQL = load_statements("postgres")
 ROWS_A_PIECE: Final = 1000
-ROWS_AHEAD: Final = 4096
 TILES_AHEAD: Final = 64
 MOST_CONNECTIONS: Final = 16
 POOL_SECONDS: Final = 15.0
@@ -75,6 +74,7 @@ class PostgresStore:
         self.url = shown(url)
         self.origin = origin
         self.recovers = True
+        self.works_elsewhere = True
         self._given = url
         self._write = write
         self._checksums = checksums
@@ -82,7 +82,6 @@ class PostgresStore:
         self._ledger: int | None = None
         self._append_lock = threading.Lock()
         self._ahead_lock = threading.Lock()
-        self._rows_ahead: tuple[int, list[StoredRow]] = (0, [])
         self._last_tile = (-1, -1)
         self._tiles_ahead: dict[tuple[int, int], bytes] = {}
         self._writer: Connection | None = None
@@ -208,20 +207,7 @@ class PostgresStore:
         return list(map(as_row, self._ask("rows_at", wanted)))
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
-        """Thousands of rows are read at once: an audit asks for a tile at a time, in order, and
-        each journey costs as much as a hundred rows. Each is given out once: who asks again is
-        answered from the server."""
-        with self._ahead_lock:
-            first, rows = self._rows_ahead
-            self._rows_ahead = (0, [])
-            if first != start or len(rows) < stop - start:
-                rows = self._ask("rows", start, start + ROWS_AHEAD, ROWS_AHEAD)
-                if not rows or (rows[0][0], rows[-1][0]) != (start, start + len(rows) - 1):
-                    rows = []  # there is a gap: exactly what was asked for
-            if len(rows) < stop - start:
-                return self._ask("rows", start, stop, stop - start)
-            self._rows_ahead = (stop, rows[stop - start :])
-            return rows[: stop - start]
+        return self._ask("rows", start, stop, stop - start)
 
     def stream_rows(
         self, stream: str, after_version: int = 0, limit: int | None = None
