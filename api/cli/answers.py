@@ -105,11 +105,40 @@ def _completed(data: Mapping[str, Any]) -> str:
     return f"the state is {digest_text(data.get('state_digest'))} again"
 
 
+def _observed(data: Mapping[str, Any]) -> str:
+    """What a system was seen doing, where it names it; else what was seen."""
+    seen = [one for one in data.get("observed") or [] if isinstance(one, Mapping)]
+    details = [one["details"] for one in seen if isinstance(one.get("details"), Mapping)]
+    events = [told for one in details for name in _EVENT_NAMES if (told := one.get(name))]
+    what = ", ".join(str(event) for event in events) or f"{len(seen)} seen"
+    unlike = ", not as declared" if data.get("differs_from_declared") else ""
+    return _short(f"{data.get('system')} {data.get('target')}: {what}{unlike}")
+
+
+_EVENT_NAMES = ("event", "event_type", "eventType", "type", "action", "verb")
+
+
+def _granted(data: Mapping[str, Any]) -> str:
+    token = data.get("token")
+    what = f"token {token}" if token else str(data.get("role"))
+    return f"{what} for {data.get('principal')}"
+
+
+def _access(data: Mapping[str, Any]) -> str:
+    who = data.get("principal") or "somebody unknown"
+    times = f", {data['count']} times" if data.get("count", 1) != 1 else ""
+    return f"{who}: {data.get('action')} {data.get('outcome')}{times}"
+
+
 _SENTENCES = {
+    "access.granted": _granted,
+    "access.recorded": _access,
+    "access.revoked": _granted,
     "asset.version.recorded": _recorded,
     "binding.changed": _bound,
     "binding.removed": _removed,
     "ledger.opened": _opened,
+    "observation.recorded": _observed,
     "note.added": lambda data: _short(str(data.get("text"))),
     "run.started": _run_started,
     "rollback.completed": _completed,
