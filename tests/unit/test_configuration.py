@@ -164,7 +164,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
 def test_a_system_or_role_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "one")
     (tmp_path / "secret").write_text("two")
-    with pytest.raises(MalformedError, match="is none of forgejo"):
+    with pytest.raises(MalformedError, match="is none of eventgrid, forgejo"):
         read(tmp_path, WHOLE.replace('"github"', '"githib"'))
     with pytest.raises(MalformedError, match="LEDGER:ROLE"):
         read(tmp_path, WHOLE.replace("acme:auditor", "acme:god"))
