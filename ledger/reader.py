@@ -82,15 +82,20 @@ class Reader:
         """The newest signed checkpoint, as a note."""
         return self.head().checkpoint
 
-    def basis(self, tree_size: int | None = None) -> Basis:
-        """What an answer stands on: now, or when the ledger had `tree_size` entries."""
-        head = self.head()
+    def basis(self, tree_size: int | None = None, *, head: Head | None = None) -> Basis:
+        """What an answer stands on: now, or when the ledger had `tree_size` entries.
+
+        `head` is one that was read a moment ago: with it nothing is read for its own size, however
+        much was appended since.
+        """
+        head = head or self.head()
         size = head.size if tree_size is None else self._checked_size(tree_size, head.size)
-        return Basis(
-            tree_size=size,
-            root=head.root if size == head.size else root_at(size, self.nodes(head.size)),
-            recorded_at=self._row(size - 1).recorded_at if size else None,
-        )
+        if size == head.size:
+            recorded_at = head.recorded_at if size else None
+            return Basis(tree_size=size, root=head.root, recorded_at=recorded_at)
+        root = root_at(size, self.nodes(head.size))
+        recorded_at = self._row(size - 1).recorded_at if size else None
+        return Basis(tree_size=size, root=root, recorded_at=recorded_at)
 
     def entry(self, index: int) -> Record:
         """The entry at an index."""

@@ -16,7 +16,7 @@ A `Moment` is one such word resolved against a ledger; two of them, or one, or n
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from ledger.canonical import format_time, parse_rfc3339
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ledger.reader import Reader
     from ledger.record import Record
+    from ledger.store import Head
 
 __all__ = ["Moment", "Position", "parse_at", "position"]
 
@@ -77,7 +78,8 @@ class Position:
     """Where on both axes a question is asked.
 
     An entry counts where its index is below `known` and its effective time is not after `at`.
-    `basis` is the number of entries that the answer stands on, never less than `known`.
+    `basis` is the number of entries that the answer stands on, never less than `known`; `head` is
+    the ledger's as it was then, so that it need not be asked for again.
     """
 
     at: int
@@ -85,6 +87,7 @@ class Position:
     basis: int
     known_at: str | None
     mode: str
+    head: Head | None = field(default=None, repr=False, compare=False)
 
 
 def parse_at(
@@ -118,7 +121,8 @@ def position(
     Raises NotFoundError where the ledger does not hold `basis` entries, or not the entry that a
     moment names.
     """
-    size = reader.size()
+    head = reader.head()
+    size = head.size
     stand = size if basis is None else basis
     if not 1 <= stand <= size:
         raise NotFoundError(f"basis {stand}: this ledger holds {size} entries, give 1 to {size}")
@@ -129,6 +133,7 @@ def position(
         basis=stand,
         known_at=None if knowing is None else knowing.known_text,
         mode=_mode(at, known_at, basis),
+        head=head,
     )
 
 

@@ -180,7 +180,7 @@ def impact(
         bound=tuple(sorted(bound, key=lambda item: (item.start, item.index))),
         served=tuple(sorted(served, key=lambda item: (item.start, item.index))),
         truncated=truncated or uses.truncated,
-        basis=reader.basis(where.basis),
+        basis=reader.basis(where.basis, head=where.head),
     )
 
 

@@ -136,7 +136,7 @@ def lineage(
         nodes=found.nodes(),
         edges=tuple(sorted(found.edges.values(), key=lambda edge: (edge.index, edge.parent))),
         truncated=found.truncated,
-        basis=reader.basis(where.basis),
+        basis=reader.basis(where.basis, head=where.head),
     )
 
 

@@ -91,7 +91,7 @@ def replayed(
     _check_expected(bound_refs(facts), wanted, scope)
     causes = before.read(causes_named(facts, min(begun.size, where.known)))
     facts = merged(facts, folded(question, causes, wanted=wanted))
-    return state_of(facts, question, where, reader.basis(where.basis))
+    return state_of(facts, question, where, reader.basis(where.basis, head=where.head))
 
 
 def fold_part(

@@ -255,7 +255,7 @@ def state_at(reader: Reader, index: Index, pipeline: str, stage: str, where: Pos
     facts = _found(reader, index, question, where)
     if facts is None:
         raise unknown_pipeline(pipeline, stage, index.pipelines(where.basis))
-    return state_of(facts, question, where, reader.basis(where.basis))
+    return state_of(facts, question, where, reader.basis(where.basis, head=where.head))
 
 
 def _found(reader: Reader, index: Index, question: Question, where: Position) -> Facts | None:
