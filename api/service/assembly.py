@@ -47,6 +47,7 @@ from api.service.routes.ingest import Source
 from api.service.telling import TellingLayer
 from api.service.terraform.backend import Backend
 from api.service.terraform.states import States
+from api.service.terraform.telling import SYSTEM as STATES
 from api.service.terraform.telling import Telling
 from api.service.tracing import TracingLayer, tracer_for
 from api.service.verifying import Verifications
@@ -150,7 +151,7 @@ class _Parts:
         """What other systems send: deliveries, and the states of Terraform."""
         spool = Spool(configuration.data / "spool.db")
         stack.callback(spool.close)
-        self.ingest = Ingest(spool, self.ledgers, ingest_translators())
+        self.ingest = Ingest(spool, self.ledgers, ingest_translators(), in_order=(STATES,))
         self.backend = _backend(configuration, self.ledgers, stack)
         self.telling = Telling(self.backend.states, self.ingest, self.ledgers)
         self.sources = {

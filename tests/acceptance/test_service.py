@@ -661,8 +661,12 @@ def test_a_token_of_another_process_ends_within_a_second(sqlite_service: Running
 
 def test_the_setup_link_works_once(tmp_path: Path) -> None:
     with started(prepare(tmp_path, roles=("auditor",))) as running:
-        line = next(line for line in running.log.read_text().splitlines() if "/setup?" in line)
-        link = httpx2.URL(line.strip())
+
+        def line() -> str | None:  # it is said after the address, at which requests may arrive
+            said = running.log.read_text().splitlines()
+            return next((one.strip() for one in said if "/setup?" in one), None)
+
+        link = httpx2.URL(_until(line, seconds=10))
         given = dict(link.params)
         with running.client() as client:
             page = client.get(link)

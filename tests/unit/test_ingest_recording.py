@@ -128,6 +128,26 @@ def test_one_that_fails_holds_up_no_other(world: World, error: Exception, dead: 
         assert world.drain() == 1 and len(world.here.told()) == 3
 
 
+def test_a_system_in_order_is_recorded_in_its_order(world: World) -> None:
+    """Also where one takes longer: its key was used, so it is recorded beside what stands."""
+    told = ["START", "COMPLETE", "START", "FAIL", "START"]
+
+    def drained(ingest: Ingest) -> list[str]:
+        before = len(world.here.told())
+        for number, kind in enumerate(told):
+            event = run(kind, f"09:00:0{number}") | {"run": {"runId": str(before)}}
+            world.take("openlineage", event)
+        asyncio.run(ingest.drain())
+        return [one for one, _, _ in world.here.told()[before:]]
+
+    side_by_side = drained(world.ingest)
+    served = cast("Any", world.served)
+    ordered = Ingest(world.spool, served, ingest_translators(), in_order=("openlineage",))
+    expected = ["run.started/1", "run.finished/1"] + ["observation.recorded/1"] * 3
+    assert sorted(side_by_side) == sorted(expected)
+    assert drained(ordered) == expected
+
+
 def test_what_is_dead_may_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.here.away["note/0"] = MalformedError("it does not fit")
     world.take("cloudevents", note(0))

@@ -8,7 +8,7 @@ takes in many. One that fails does not hold up the others; its keys make the nex
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -49,12 +49,20 @@ Translate = Callable[[Mapping[str, str], bytes], list[Any]]
 
 
 class Ingest:
-    """Owns the task that empties the spool. `translators` by the system's name."""
+    """Owns the task that empties the spool. `translators` by the system's name; what the systems
+    `in_order` tell is recorded one after the other, while the ledger takes it.
+    """
 
     def __init__(
-        self, spool: Spool, ledgers: Ledgers, translators: Mapping[str, Translate]
+        self,
+        spool: Spool,
+        ledgers: Ledgers,
+        translators: Mapping[str, Translate],
+        *,
+        in_order: Collection[str] = (),
     ) -> None:
         self.spool = spool
+        self._in_order = frozenset(in_order)
         self._ledgers = ledgers
         self._translators = translators
         self._wanted = asyncio.Event()
@@ -127,8 +135,20 @@ class Ingest:
     async def drain(self) -> int:
         """Record what waits now; how many deliveries were dealt with."""
         waiting = await asyncio.to_thread(self.spool.waiting, limit=MOST_AT_ONCE)
-        await asyncio.gather(*(self._record(one) for one in waiting))
+        await asyncio.gather(*(self._record_all(group) for group in self._grouped(waiting)))
         return len(waiting)
+
+    def _grouped(self, waiting: list[Waiting]) -> Iterable[list[Waiting]]:
+        """What is recorded side by side; within a group one comes after the other."""
+        groups: dict[object, list[Waiting]] = {}
+        for one in waiting:
+            follows = one.system in self._in_order
+            groups.setdefault((one.ledger, one.system) if follows else one.id, []).append(one)
+        return groups.values()
+
+    async def _record_all(self, group: list[Waiting]) -> None:
+        for one in group:
+            await self._record(one)
 
     async def _rest(self) -> None:
         self._wanted.clear()
