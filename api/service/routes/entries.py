@@ -59,10 +59,12 @@ ENTRY_COLUMNS = (
     status_code=201,
     summary="Append a batch: all of it or nothing",
     openapi_extra=needs("entries:append") | APPEND_BODY,
-    responses=described(APPENDED, status=201) | PROBLEM,
+    responses=described(APPENDED, status=201) | described(APPENDED) | PROBLEM,
 )
 async def append(request: Request) -> Response:
-    """Answers when the entries are durable, with a receipt for each."""
+    """Answers when the entries are durable, with a receipt for each; 200 and the first answer where
+    the key was used for the same batch before.
+    """
     here, caller = served(request), caller_of(request)
     key = idempotency_key(request, caller.id)
     body = await read_body(request, request.app.state.body_limits)
