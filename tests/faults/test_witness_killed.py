@@ -19,6 +19,7 @@ from ledger.errors import StoreError
 from ledger.note import Signer
 from tests.support import reference_tree as tree
 from tests.support.crashing import run_child
+from tests.support.kills import forked
 
 LOG = Signer.from_seed("ledger.example.com/acme", b"\x01" * 32)
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
@@ -147,18 +148,6 @@ def test_two_processes_on_one_file_see_one_history(tmp_path: Path) -> None:
     after = opened(path)
     assert after.seen() == {LOG.name: int((cosigned[0] or cosigned[1])[-1])}
     after.close()
-
-
-def forked(work: Callable[[], None]) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
 
 def test_a_file_that_another_process_holds_is_no_traceback(tmp_path: Path) -> None:

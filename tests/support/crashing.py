@@ -31,6 +31,7 @@ from ledger.store import Forecast, Head, KeyUse, Row, Tracked
 from ledger.stores.sqlite import SqliteStore
 from ledger.tiles import Tile
 from ledger.writer import Writer
+from tests.support.kills import forked
 from tests.support.ledgers import SettableClock, check_whole, note, seeded
 
 __all__ = [
@@ -169,15 +170,7 @@ def append_until_killed(
 
 def run_child(work: Callable[[], None]) -> int:
     """The exit code of a child process that does `work`; negative for a signal."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(forked(work), 0)[1])
 
 
 def append_all(

@@ -101,17 +101,7 @@ async def write(
 )
 async def delete(request: Request, state: StateName) -> Response:
     """Where it is locked, 423 with the holder. What the ledger says of the versions stays."""
-    origin = _origin(request, state)
-    held = await asyncio.to_thread(
-        _backend(request).delete,
-        origin,
-        state,
-        actor=caller_of(request).id,
-        now=now_micros(),
-    )
-    _changed(request)
-    if held is not None:
-        raise _locked(held)
+    await _change(request, _backend(request).delete, _origin(request, state), state)
     return answer(request, {})
 
 
@@ -127,17 +117,7 @@ async def lock(request: Request, state: StateName) -> Response:
     could not be sealed: nothing has been built yet."""
     origin, backend = _origin(request, state), _backend(request)
     wanted = parse_lock(await _body(request, LOCK_LIMITS))
-    held = await asyncio.to_thread(
-        backend.lock,
-        origin,
-        state,
-        wanted,
-        actor=caller_of(request).id,
-        now=now_micros(),
-    )
-    _changed(request)
-    if held is not None:
-        raise _locked(held)
+    await _change(request, backend.lock, origin, state, wanted)
     return answer(request, wanted.as_terraform())
 
 
@@ -153,17 +133,8 @@ async def unlock(request: Request, state: StateName) -> Response:
     loses it. Another id than the holder's is a 423 with the holder."""
     origin = _origin(request, state)
     body = await _body(request, LOCK_LIMITS)
-    held = await asyncio.to_thread(
-        _backend(request).unlock,
-        origin,
-        state,
-        parse_lock(body).id if body.strip() else None,
-        actor=caller_of(request).id,
-        now=now_micros(),
-    )
-    _changed(request)
-    if held is not None:
-        raise _locked(held)
+    lock_id = parse_lock(body).id if body.strip() else None
+    await _change(request, _backend(request).unlock, origin, state, lock_id)
     return answer(request, {})
 
 
@@ -197,6 +168,16 @@ async def one_version(
 
 
 LOCK_LIMITS: Final = BodyLimits(max_bytes=MOST_LOCK_BYTES)
+
+
+async def _change(request: Request, change: Callable[..., Held | None], *place: Any) -> None:
+    """Make it, and let the ledger be told. Raises ProblemError `locked` where somebody else holds
+    the lock.
+    """
+    held = await asyncio.to_thread(change, *place, actor=caller_of(request).id, now=now_micros())
+    _changed(request)
+    if held is not None:
+        raise _locked(held)
 
 
 async def _found(request: Request, state: str, version: str | None) -> Response | None:
