@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY = CHECKOUT / "deploy"
 CHART = DEPLOY / "helm" / "asof"
-HELM = shutil.which("helm") or shutil.which("helm", path=str(CHECKOUT / ".tools" / "helm"))
+HELM = shutil.which("helm", path=str(Path(sys.executable).parent)) or shutil.which("helm")
 
 
 # ----------------------------------------------------------------------------------- container file
