@@ -10,6 +10,10 @@ Group commit without a delay: the group is whatever waits when the thread comes 
 idle, hundreds under load; so one fsync and one signature serve them all. A batch that is refused (a
 conflict, a key that was used for something else) fails alone.
 
+Where the store works elsewhere, a group is sent ahead, and the next one linked and signed while it
+commits. The later is sent when the earlier is known to be written; where it was not, the later
+begins again. docs/adr/0108.
+
 What happens if we die here (docs/spec/append.md has the same numbers, tests/faults kills at each):
 
 1. before the transaction: nothing was written;
@@ -109,6 +113,21 @@ class _Plan:
     tracked: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A group that the store was given, and what undoes our memory of it where it was not written.
+
+    `wait` returns when it is durable or raises what became of it; `failure` came before that.
+    """
+
+    group: Sequence[Waiting]
+    before: RightEdge | None
+    plan: _Plan | None = None
+    written: _Written | None = None
+    wait: Callable[[], None] | None = None
+    failure: BaseException | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
     """A group as it was handed to the store: the new edge, and what the receipts are made of."""
@@ -137,6 +156,7 @@ class Sequencer:
     ) -> None:
         self._store = store
         self._signer = signer
+        self._ahead = store.works_elsewhere
         self._guard = guard
         self._clock = clock
         self._repeat = repeat
@@ -202,12 +222,15 @@ class Sequencer:
             or self._waiting_bytes + batch.size_bytes > MAX_WAITING_BYTES
         )
 
-    def _check_running(self) -> None:
+    def _check_not_stopped(self) -> None:
         if self._stopped is not None:
             raise StoreError(
                 f"the writer stopped ({self._stopped}); nothing of this batch was written: "
                 "open the ledger again"
             )
+
+    def _check_running(self) -> None:
+        self._check_not_stopped()
         if self._closing:
             raise StoreError("the writer is closed; nothing of this batch was written")
         if self._thread is None:
@@ -217,13 +240,25 @@ class Sequencer:
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
-        while group := self._take():
-            self._append(group)
+        under_way: _Sent | None = None
+        while (taken := self._take(waits=under_way is None)) or under_way is not None:
+            group = [waiting for waiting in taken if waiting[1].set_running_or_notify_cancel()]
+            following = None
+            if under_way is not None:
+                following = self._following(group, under_way)
+                self._finish(under_way)
+            if group and following is None:
+                following = self._sent(group)
+            if following is not None and following.wait is None:
+                self._finish(following)
+                following = None
+            under_way = following
 
-    def _take(self) -> list[Waiting]:
-        """All that waits, up to a bound; at least one batch. Nothing once closed and drained."""
+    def _take(self, *, waits: bool) -> list[Waiting]:
+        """All that is queued, up to a bound. Where it `waits`, at least one batch, or nothing once
+        closed and drained."""
         with self._mutex:
-            while not self._queue and not self._closing:
+            while waits and not self._queue and not self._closing:
                 self._work.wait()
             group: list[Waiting] = []
             entries = size = 0
@@ -238,30 +273,83 @@ class Sequencer:
             self._room.notify_all()
         return group
 
-    def _append(self, group: list[Waiting]) -> None:
-        """Commit a group and answer it, or tell each batch what happened; never raises."""
-        group = [waiting for waiting in group if waiting[1].set_running_or_notify_cancel()]
+    def _following(self, group: Sequence[Waiting], under_way: _Sent) -> _Sent | None:
+        """The group sent behind the one under way; None where it has to begin again after it.
+
+        Whatever was refused on the strength of what may not have been written is not yet refused.
+        """
+        if not group or not self._may_follow(group, under_way):
+            return None
+        sent = self._sent(group)
+        refused = isinstance(sent.failure, AsofError)
+        if refused and not isinstance(sent.failure, UnknownOutcomeError):
+            return None
+        return None if sent.failure is None and sent.written is None else sent
+
+    def _may_follow(self, group: Sequence[Waiting], under_way: _Sent) -> bool:
+        """Whether the group can be planned before the one under way is known to be written: nothing
+        has to be asked for it, and no key of it is being used at this moment."""
+        using = {use.key for use in under_way.written.uses} if under_way.written else set()
+        return all(
+            batch.tracked is None
+            and batch.key not in using
+            and all(draft.stream in self._versions for draft in batch.drafts)
+            for batch, _ in group
+        )
+
+    def _sent(self, group: Sequence[Waiting]) -> _Sent:
+        """Hand a group to the store; never raises."""
+        sent = _Sent(group, self._edge)
         try:
-            plan, written = self._transact(group)
-        except UnknownOutcomeError as exc:
-            if self._store.recovers:
-                _refuse_all(group, exc)
-            else:
-                self._stop(exc, group)
-        except TamperError as exc:
-            self._stop(exc, group)
-        except AsofError as exc:
-            _refuse_all(group, exc)
+            self._check_not_stopped()
+            self._hand_over(sent)
         except BaseException as exc:
-            self._stop(_unexpected(exc), group)
+            sent.failure = exc
+        return sent
+
+    def _finish(self, sent: _Sent) -> None:
+        """Answer a group, or tell each batch what happened, as soon as that is known; never raises.
+
+        A head that has moved is no failure: nothing was written, and now the lock is taken first.
+        """
+        try:
+            self._wait_for(sent)
+        except UnknownOutcomeError as exc:
+            self._forget(sent)
+            if self._store.recovers:
+                _refuse_all(sent.group, exc)
+            else:
+                self._stop(exc, sent.group)
+        except TamperError as exc:
+            self._stop(exc, sent.group)
+        except AsofError as exc:
+            self._forget(sent)
+            _refuse_all(sent.group, exc)
+        except BaseException as exc:
+            self._stop(_unexpected(exc), sent.group)
         else:
-            self._settle(plan, written)
+            self._settle(sent.plan, sent.written)  # type: ignore[arg-type]
+
+    def _wait_for(self, sent: _Sent) -> None:
+        try:
+            if sent.failure is not None:
+                raise sent.failure
+            if sent.wait is not None:
+                sent.wait()
+        except HeadMovedError:
+            self._forget(sent)
+            self._hand_over_locked(sent)
+
+    def _forget(self, sent: _Sent) -> None:
+        """What was remembered of a group that was not written."""
+        self._edge = sent.before
+        self._versions = {}
 
     def _settle(self, plan: _Plan, written: _Written | None) -> None:
         """After the commit. Whatever fails now, what was committed is answered as committed."""
         trouble: AsofError | None = None
         if written is not None:
-            trouble = self._advance(plan, written)
+            trouble = self._advance(written)
             self._answer(plan, written)
         for (_, answer), error in plan.refused:
             answer.set_exception(error)
@@ -271,12 +359,8 @@ class Sequencer:
         if trouble is not None:
             self._stop(trouble, [])
 
-    def _advance(self, plan: _Plan, written: _Written) -> AsofError | None:
+    def _advance(self, written: _Written) -> AsofError | None:
         head = written.edge.head
-        self._edge = written.edge
-        if len(self._versions) > MAX_KNOWN_STREAMS:
-            self._versions.clear()
-        self._versions |= plan.versions
         try:
             self._guard.advance(GuardMark(head.origin, head.size, head.root))
         except AsofError as exc:
@@ -334,39 +418,59 @@ class Sequencer:
 
     # ---------------------------------------------------------------- inside the transaction
 
-    def _transact(self, group: Sequence[Waiting]) -> tuple[_Plan, _Written | None]:
-        """Commit a group: on the head that is remembered as long as no other process appends, under
-        the lock from the beginning where one did.
-        """
-        if self._edge is not None and not self._contended:
-            try:
-                with self._store.transaction(self._forecast(group, trusted=True)) as transaction:
-                    return self._write(transaction, group)
-            except HeadMovedError:
-                pass  # nothing was written; now with the lock in hand
-        before = self._edge
-        with self._store.transaction(self._forecast(group, trusted=False)) as transaction:
-            found = self._write(transaction, group)
+    def _hand_over(self, sent: _Sent) -> None:
+        """A group on the head that is remembered, as long as no other process appends; under the
+        lock from the beginning where one did."""
+        if self._edge is None or self._contended:
+            self._hand_over_locked(sent)
+            return
+        forecast = self._forecast(sent.group, trusted=True)
+        with self._store.transaction(forecast) as transaction:
+            sent.plan, sent.written = self._write(transaction, sent.group, forecast)
+        sent.wait = transaction.wait if transaction.under_way else None
+        self._remember(sent.plan, sent.written)
+
+    def _hand_over_locked(self, sent: _Sent) -> None:
+        before, sent.wait = self._edge, None
+        forecast = self._forecast(sent.group, trusted=False)
+        with self._store.transaction(forecast) as transaction:
+            sent.plan, sent.written = self._write(transaction, sent.group, forecast)
             self._contended = before is not None and transaction.head() != before.head
-        return found
+        self._remember(sent.plan, sent.written)
+
+    def _remember(self, plan: _Plan, written: _Written | None) -> None:
+        """What the next group builds on."""
+        if written is None:
+            return
+        self._edge = written.edge
+        if len(self._versions) > MAX_KNOWN_STREAMS:
+            self._versions.clear()
+        self._versions |= plan.versions
 
     def _forecast(self, group: Sequence[Waiting], *, trusted: bool) -> Forecast:
-        """What this group will be asked about; the versions remembered are those of our edge."""
+        """What this group will be asked about; the versions remembered are those of our edge.
+
+        Of what goes ahead, no key is asked for: a key that was used is as good as a head that has
+        moved, and is rare.
+        """
         batches = [batch for batch, _ in group]
         streams = {draft.stream for batch in batches for draft in batch.drafts}
+        ahead = trusted and self._ahead
+        keys = {batch.key for batch in batches if batch.key is not None}
         return Forecast(
             head=None if self._edge is None else self._edge.head,
             trusted=trusted,
+            ahead=ahead,
             streams=streams - self._versions.keys() if trusted else streams,
-            keys={batch.key for batch in batches if batch.key is not None},
+            keys=() if ahead else keys,
             followers={batch.tracked.name for batch in batches if batch.tracked is not None},
         )
 
     def _write(
-        self, transaction: AppendTransaction, group: Sequence[Waiting]
+        self, transaction: AppendTransaction, group: Sequence[Waiting], forecast: Forecast
     ) -> tuple[_Plan, _Written | None]:
         edge = self._current_edge(transaction)
-        plan = self._planned(transaction, group)
+        plan = self._planned(transaction, group, forecast)
         if not plan.events:
             return plan, None
         linked, rows = self._linked(transaction, plan, edge.head)
@@ -425,11 +529,11 @@ class Sequencer:
         )
         return self._edge
 
-    def _planned(self, transaction: AppendTransaction, group: Sequence[Waiting]) -> _Plan:
-        keys = {batch.key for batch, _ in group if batch.key is not None}
-        uses = transaction.key_uses(keys) if keys else {}
-        followers = {batch.tracked.name for batch, _ in group if batch.tracked is not None}
-        positions = transaction.tracked(followers) if followers else {}
+    def _planned(
+        self, transaction: AppendTransaction, group: Sequence[Waiting], forecast: Forecast
+    ) -> _Plan:
+        uses = transaction.key_uses(forecast.keys) if forecast.keys else {}
+        positions = transaction.tracked(forecast.followers) if forecast.followers else {}
         plan = _Plan(self._versions_of(transaction, group))
         fresh: dict[str, tuple[Batch, int]] = {}
         for waiting in group:

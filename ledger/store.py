@@ -146,10 +146,15 @@ class Forecast:
     caller at his word and take the lock only to write; HeadMovedError then tells that another
     process has appended. What was read in between is right if the head has not moved, for every
     append moves it.
+
+    `ahead`: the caller will `wait` after the block. A store that `works_elsewhere` may then let the
+    block end when the append is sent; the next trusted append may be prepared meanwhile, and is
+    written only if this one was.
     """
 
     head: Head | None = None
     trusted: bool = False
+    ahead: bool = False
     streams: Collection[str] = ()
     keys: Collection[str] = ()
     followers: Collection[str] = ()
@@ -198,6 +203,18 @@ class AppendTransaction(Protocol):
         Raises: HeadMovedError where the head of the forecast no longer stands, another
         ConflictError for rows that do not follow or a position that does not grow. Nothing is
         written then.
+        """
+        ...
+
+    @property
+    def under_way(self) -> bool:
+        """After the block: whether what was written may not be durable yet."""
+        ...
+
+    def wait(self) -> None:
+        """After the block: return when what was written is durable, at once where it is already.
+
+        Raises: for an append that went ahead, what the block raises for another.
         """
         ...
 

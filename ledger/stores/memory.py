@@ -208,6 +208,11 @@ class _MemoryTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Nothing is gained by beginning early."""
 
+    under_way = False
+
+    def wait(self) -> None:
+        """The end of the block is the end of it."""
+
     def write(
         self,
         rows: Sequence[Row],

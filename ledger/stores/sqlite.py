@@ -498,6 +498,11 @@ class _SqliteTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Nothing is gained by beginning early."""
 
+    under_way = False
+
+    def wait(self) -> None:
+        """The end of the block is the end of it."""
+
     def write(
         self,
         rows: Sequence[Row],

@@ -25,12 +25,16 @@ from ledger.store import Row
 __all__ = [
     "COPY_END",
     "COPY_START",
+    "TRUE",
     "Encoded",
     "EncodedDumper",
+    "blob",
     "blob_array",
     "copied_rows",
     "hash_array",
+    "int4",
     "int4_array",
+    "int8",
     "int8_array",
     "text_array",
 ]
@@ -41,6 +45,7 @@ INT4_ARRAY, INT8_ARRAY, TEXT_ARRAY, BYTEA_ARRAY = 1007, 1016, 1009, 1001
 COPY_START: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_END: Final = b"\xff\xff"
 
+TRUE: Final = b"\x01"
 NULL: Final = b"\xff\xff\xff\xff"
 HASH_LENGTH: Final = (32).to_bytes(4, "big")
 SALT_LENGTH: Final = (16).to_bytes(4, "big")
@@ -72,6 +77,21 @@ class EncodedDumper(adapt.Dumper):
 
     def upgrade(self, obj: Encoded, format: adapt.PyFormat) -> EncodedDumper:
         return EncodedDumper(self.cls, oid=obj.oid)
+
+
+def int4(value: int) -> Encoded:
+    """integer"""
+    return Encoded(value.to_bytes(4, "big", signed=True), INT4)
+
+
+def int8(value: int) -> Encoded:
+    """bigint"""
+    return Encoded(value.to_bytes(8, "big", signed=True), INT8)
+
+
+def blob(value: bytes) -> Encoded:
+    """bytea"""
+    return Encoded(value, BYTEA)
 
 
 def int4_array(values: Sequence[int]) -> Encoded:

@@ -38,6 +38,7 @@ from ledger.stores.postgres.checks import (
 )
 from ledger.stores.postgres.connecting import connect, is_alive, register, settings_of, shown
 from ledger.stores.postgres.errors import translated
+from ledger.stores.postgres.line import Line
 from ledger.stores.postgres.transaction import PostgresTransaction, as_head, head_values
 from ledger.stores.postgres.waking import Waker
 from ledger.stores.statements import load_statements
@@ -84,7 +85,7 @@ class PostgresStore:
         self._ahead_lock = threading.Lock()
         self._last_tile = (-1, -1)
         self._tiles_ahead: dict[tuple[int, int], bytes] = {}
-        self._writer: Connection | None = None
+        self._writer: Line | None = None
         self._closed = False
         self._waker = Waker(self._notify)
         self._pool = ConnectionPool(
@@ -141,7 +142,7 @@ class PostgresStore:
 
     def create(self, head: Head) -> None:
         with self._append_lock:
-            connection = self._writable()
+            connection = self._writable().connection
             held = self.head()
             if held is not None or head.origin != self.origin:
                 raise ConflictError(f"{self.url} already holds the ledger {self.origin!r}")
@@ -152,28 +153,27 @@ class PostgresStore:
 
     @contextmanager
     def transaction(self, forecast: Forecast | None = None) -> Iterator[PostgresTransaction]:
+        foreseen = forecast or Forecast()
         with self._append_lock:
-            connection = self._writable()
-            transaction = PostgresTransaction(
-                connection, self._id(), self.url, forecast or Forecast()
-            )
+            line = self._writable(follows=foreseen.trusted)
+            transaction = PostgresTransaction(line, self._id(), self.url, foreseen)
             try:
                 yield transaction
                 transaction.commit()
             except BaseException:
-                self._end(transaction, connection)
+                self._end(transaction, line)
                 raise
 
-    def _end(self, transaction: PostgresTransaction, connection: Connection) -> None:
+    def _end(self, transaction: PostgresTransaction, line: Line) -> None:
         """Undo. A connection whose state is not known is closed: the server then rolls back."""
         try:
             transaction.abort()
         except StoreError:
-            connection.close()
+            line.connection.close()
 
     def track(self, tracked: Tracked) -> None:
         with self._append_lock:
-            connection = self._writable()
+            connection = self._writable().connection
             with translated(self.url):
                 values = (self._id(), tracked.name, tracked.position)
                 grown = connection.execute(SQL["track"], values).fetchone()
@@ -327,7 +327,7 @@ class PostgresStore:
         self._waker.close()
         with self._append_lock:
             if self._writer is not None:
-                self._writer.close()
+                self._writer.connection.close()
                 self._writer = None
         self._pool.close()
 
@@ -344,16 +344,19 @@ class PostgresStore:
             self._ledger = found[0][0] if found else None
         return self._ledger
 
-    def _writable(self) -> Connection:
-        """The writing connection, opened and checked where there is none or it was lost."""
+    def _writable(self, *, follows: bool = False) -> Line:
+        """The writing connection, opened and checked where there is none or it was lost. Free,
+        unless what is to be written `follows` what is under way."""
         self._check_open()
         if not self._write:
             raise StoreError(f"{self.url} was opened for reading only")
-        if self._writer is not None and not is_alive(self._writer):
-            self._writer.close()
-            self._writer = None
+        if self._writer is not None and not (follows and self._writer.under_way):
+            connection = self._writer.connection
+            if not is_alive(connection):
+                connection.close()
+                self._writer = None
         if self._writer is None:
-            self._writer = self._connect_writer()
+            self._writer = Line(self._connect_writer())
         return self._writer
 
     def _connect_writer(self) -> Connection:

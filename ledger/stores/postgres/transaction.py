@@ -4,7 +4,9 @@ Two ways, and a third for many rows:
 
 * **trusted**: the caller's head is believed. Nothing is locked while the entries are linked and
   signed; one statement then locks the head, compares it, writes and commits. Where the head has
-  moved it writes nothing (HeadMovedError), and the caller comes again, not trusted.
+  moved it writes nothing (HeadMovedError), and the caller comes again, not trusted. It may be sent
+  `ahead` and waited for later, while the caller links what follows; what follows is sent when what
+  it builds on is known to be written.
 * **locked**: the head is locked first, in the same round trip as the questions; a second one writes
   and commits.
 * Beyond `COPY_FROM` rows, COPY: more round trips, less work for the server.
@@ -20,9 +22,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import psycopg
-from psycopg.types.numeric import Int4, Int8
 
 from ledger.errors import (
+    AsofError,
     ConflictError,
     HeadMovedError,
     NotFoundError,
@@ -33,15 +35,20 @@ from ledger.store import Forecast, Head, KeyUse, Row, Tracked, check_grows
 from ledger.stores.postgres.binary import (
     COPY_END,
     COPY_START,
+    TRUE,
     Encoded,
+    blob,
     blob_array,
     copied_rows,
     hash_array,
+    int4,
     int4_array,
+    int8,
     int8_array,
     text_array,
 )
 from ledger.stores.postgres.errors import explained, is_lost, translated, unknown
+from ledger.stores.postgres.line import Call, Line
 from ledger.stores.statements import load_statements
 from ledger.tiles import Tile
 
@@ -56,10 +63,10 @@ Connection = psycopg.Connection[Any]
 class PostgresTransaction:
     """What `PostgresStore.transaction` gives. Used by one thread; ended by `commit` or `abort`."""
 
-    def __init__(
-        self, connection: Connection, ledger: int | None, place: str, forecast: Forecast
-    ) -> None:
-        self._connection = connection
+    def __init__(self, line: Line, ledger: int | None, place: str, forecast: Forecast) -> None:
+        self._line = line
+        self._after = line.under_way
+        self._call: Call | None = None
         self._ledger = ledger
         self._place = place
         self._forecast = forecast
@@ -71,10 +78,14 @@ class PostgresTransaction:
         self._uses: dict[str, KeyUse] = {}
         self._followers: dict[str, int] = {}
         self._asked = False
-        self._written: tuple[list[Any], Sequence[Row]] | None = None
+        self._written: tuple[list[Encoded], Sequence[Row]] | None = None
         self._copying = ExitStack()
         self._copy: psycopg.Copy | None = None
         self._copied = 0
+
+    @property
+    def _connection(self) -> Connection:
+        return self._line.connection
 
     # ---------------------------------------------------------------- what the sequencer asks
 
@@ -149,6 +160,7 @@ class PostgresTransaction:
         if self._asked:
             return
         self._asked = True
+        self._check_follows()
         with translated(self._place), self._connection.pipeline():
             locked = None if self._trusted else self._lock()
             asked = {name: self._connection.execute(*what) for name, what in self._foreseen()}
@@ -164,7 +176,7 @@ class PostgresTransaction:
     def _lock(self) -> psycopg.Cursor[Any]:
         self._locked = True
         self._connection.execute("BEGIN")
-        values = (Int4(self._ledger or 0), Int8(self._known()), Int8(MAX_MISSING))
+        values = (int4(self._ledger or 0), int8(self._known()), int8(MAX_MISSING))
         return self._connection.execute(SQL["lock_head"], values, binary=True)
 
     def _known(self) -> int:
@@ -205,7 +217,8 @@ class PostgresTransaction:
                 self._connection.execute("ROLLBACK")
 
     def commit(self) -> None:
-        """Send what was written and return when it is durable, as is what a used key stands for.
+        """Send what was written and return when it is durable, as is what a used key stands for;
+        what goes ahead is only sent, and `wait` returns when it is durable.
 
         Raises: HeadMovedError, ConflictError, StoreError: nothing was written.
         UnknownOutcomeError: the connection was lost under way.
@@ -217,8 +230,7 @@ class PostgresTransaction:
             return
         step, rows = self._written
         if self._copied == 0 and len(rows) <= COPY_FROM:
-            with self._watched():
-                self._commit_whole(step, rows)
+            self._commit_whole(step, rows)
             return
         with translated(self._place):
             self._send(rows[self._copied :]).write(COPY_END)
@@ -233,18 +245,49 @@ class PostgresTransaction:
         with self._watched():
             self._connection.execute(SQL["wait_for_standby"])
 
-    def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
+    def _commit_whole(self, step: list[Encoded], rows: Sequence[Row]) -> None:
         """One statement; its own transaction where the head was trusted."""
         values = [*step, *_row_values(rows)]
         if not self._locked:
-            self._check_moved(self._connection.execute(SQL["append"], values).fetchone())
+            self._send_whole(values)
             return
-        with self._connection.pipeline():
+        with self._watched(), self._connection.pipeline():
             appended = self._connection.execute(SQL["append"], values)
             self._connection.execute("COMMIT")
             self._check_moved(appended.fetchone())
 
-    def _commit_copied(self, step: list[Any]) -> None:
+    def _send_whole(self, values: list[Encoded]) -> None:
+        self._check_follows()
+        try:
+            self._call = self._line.send(SQL["append"], values)
+        except psycopg.Error as exc:
+            raise self._failed(exc) from exc
+        if not self._forecast.ahead:
+            self.wait()
+
+    def _check_follows(self) -> None:
+        """Nothing is sent that builds on what was not written."""
+        if self._after is not None and not _is_written(self._after):
+            raise _moved(self._place)
+
+    @property
+    def under_way(self) -> bool:
+        return self._call is not None and not self._call.is_finished
+
+    def wait(self) -> None:
+        """Return when what went ahead is durable. Raises as `commit`."""
+        if self._call is None:
+            return
+        try:
+            value, warnings = self._call.answer()
+        except psycopg.errors.UniqueViolation as exc:  # whatever it is, the lock will show it
+            raise _moved(self._place) from exc
+        except psycopg.Error as exc:
+            raise self._failed(exc) from exc
+        self._check_warnings(warnings)
+        self._check_moved((value == TRUE,))
+
+    def _commit_copied(self, step: list[Encoded]) -> None:
         with self._connection.pipeline():
             advanced = self._connection.execute(SQL["advance"], step)
             self._connection.execute("COMMIT")
@@ -279,8 +322,7 @@ class PostgresTransaction:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """From here on a lost answer is an unknown outcome, and so is a commit with a warning: a
-        synchronous standby that was not waited for."""
+        """From here on a lost answer is an unknown outcome, and so is a commit with a warning."""
         warnings: list[str] = []
 
         def note(diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -291,17 +333,32 @@ class PostgresTransaction:
         try:
             yield
         except psycopg.Error as exc:
-            if is_lost(exc) or self._connection.closed:
-                raise unknown(exc, self._place) from exc
-            self.abort()
-            raise explained(exc, self._place) from exc
+            raise self._failed(exc) from exc
         finally:
             self._connection.remove_notice_handler(note)
+        self._check_warnings(warnings)
+
+    def _failed(self, exc: psycopg.Error) -> AsofError:
+        if is_lost(exc) or self._connection.closed:
+            return unknown(exc, self._place)
+        self.abort()
+        return explained(exc, self._place)
+
+    def _check_warnings(self, warnings: list[str]) -> None:
+        """A synchronous standby that was not waited for is told by a warning."""
         if warnings:
             raise UnknownOutcomeError(
                 f"{self._place}: the commit came with a warning ({warnings[0]}); the batch was "
                 "written here and may be missing on the standby"
             )
+
+
+def _is_written(call: Call) -> bool:
+    """Waits for an append that went ahead: whether another may build on it."""
+    try:
+        return call.answer() == (TRUE, [])
+    except psycopg.Error:
+        return False
 
 
 def _moved(place: str) -> HeadMovedError:
@@ -322,16 +379,15 @@ def as_head(found: Sequence[Any]) -> Head:
     )
 
 
-def head_values(head: Head) -> tuple[Any, ...]:
+def head_values(head: Head) -> tuple[Encoded, ...]:
     """What an append changes of it, in the order of the functions."""
-    edge = b"".join(head.edge)
     return (
-        Int8(head.size),
-        head.root,
-        head.last_leaf,
-        Int8(head.recorded_at),
-        edge,
-        head.checkpoint,
+        int8(head.size),
+        blob(head.root),
+        blob(head.last_leaf),
+        int8(head.recorded_at),
+        blob(b"".join(head.edge)),
+        blob(head.checkpoint),
     )
 
 
@@ -346,12 +402,12 @@ def _step_values(
     tiles: Sequence[Tile],
     keys: Sequence[KeyUse],
     tracked: Sequence[Tracked],
-) -> list[Any]:
+) -> list[Encoded]:
     """The values of `asof.advance`: from which head to which, and what comes with it."""
     return [
-        Int4(ledger or 0),
-        Int8(before.size),
-        before.root,
+        int4(ledger or 0),
+        int8(before.size),
+        blob(before.root),
         *head_values(head),
         int4_array([tile.level for tile in tiles]),
         int8_array([tile.n for tile in tiles]),
