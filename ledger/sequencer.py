@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ledger.batch import Batch
+from ledger.bell import Bell
 from ledger.chain import ChainHead, Linked, Prepared, link
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
@@ -117,7 +118,8 @@ class _Plan:
 class _Sent:
     """A group that the store was given, and what undoes our memory of it where it was not written.
 
-    `wait` returns when it is durable or raises what became of it; `failure` came before that.
+    `wait` returns when it is durable or raises what became of it, which is heard of at `answer_at`;
+    both are None where nothing is under way. `failure` came before that.
     """
 
     group: Sequence[Waiting]
@@ -125,6 +127,7 @@ class _Sent:
     plan: _Plan | None = None
     written: _Written | None = None
     wait: Callable[[], None] | None = None
+    answer_at: int | None = None
     failure: BaseException | None = None
 
 
@@ -163,6 +166,8 @@ class Sequencer:
         self._formatter = EntryFormatter(signer.name)
         self._edge: RightEdge | None = None
         self._contended = False
+        self._bell = Bell()
+        self._wanted = 0
         self._versions: dict[str, int] = {}
         self._mutex = threading.Lock()
         self._work = threading.Condition(self._mutex)
@@ -183,7 +188,7 @@ class Sequencer:
                 self._room.wait()
             self._check_running()
             self._enqueue(batch, answer)
-            self._work.notify()
+            self._notify()
 
     def offer(self, batch: Batch, answer: Answer) -> bool:
         """As `put`, without waiting: False, and nothing is queued, where the queue is full. The
@@ -199,7 +204,13 @@ class Sequencer:
     def wake(self) -> None:
         """After some offers: let the thread take them, as one group if it is idle."""
         with self._mutex:
-            self._work.notify()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._work.notify()
+        if 0 < self._wanted <= len(self._queue):
+            self._wanted = 0
+            self._bell.ring()
 
     def close(self) -> None:
         """Commit what waits, then end the thread. Calling it twice does no harm."""
@@ -210,6 +221,7 @@ class Sequencer:
             thread = self._thread
         if thread is not None:
             thread.join()
+        self._bell.close()
 
     def _enqueue(self, batch: Batch, answer: Answer) -> None:
         self._queue.append((batch, answer))
@@ -241,7 +253,7 @@ class Sequencer:
 
     def _run(self) -> None:
         under_way: _Sent | None = None
-        while (taken := self._take(waits=under_way is None)) or under_way is not None:
+        while (taken := self._take(under_way)) or under_way is not None:
             group = [waiting for waiting in taken if waiting[1].set_running_or_notify_cancel()]
             following = None
             if under_way is not None:
@@ -249,16 +261,18 @@ class Sequencer:
                 self._finish(under_way)
             if group and following is None:
                 following = self._sent(group)
-            if following is not None and following.wait is None:
+            if following is not None and following.answer_at is None:
                 self._finish(following)
                 following = None
             under_way = following
 
-    def _take(self, *, waits: bool) -> list[Waiting]:
-        """All that is queued, up to a bound. Where it `waits`, at least one batch, or nothing once
-        closed and drained."""
+    def _take(self, under_way: _Sent | None) -> list[Waiting]:
+        """All that is queued, up to a bound: at least one batch, or nothing once closed and
+        drained. With a group under way, as soon as half as many wait, or its answer is heard."""
+        if under_way is not None and under_way.answer_at is not None:
+            self._watch(under_way.answer_at, (len(under_way.group) + 1) // 2)
         with self._mutex:
-            while waits and not self._queue and not self._closing:
+            while under_way is None and not self._queue and not self._closing:
                 self._work.wait()
             group: list[Waiting] = []
             entries = size = 0
@@ -272,6 +286,14 @@ class Sequencer:
                 self._waiting_bytes -= batch.size_bytes
             self._room.notify_all()
         return group
+
+    def _watch(self, answer_at: int, wanted: int) -> None:
+        """Until so many batches wait, or the answer is heard."""
+        with self._mutex:
+            self._wanted = wanted if len(self._queue) < wanted else 0
+        if self._wanted:
+            self._bell.wait(answer_at)
+            self._wanted = 0
 
     def _following(self, group: Sequence[Waiting], under_way: _Sent) -> _Sent | None:
         """The group sent behind the one under way; None where it has to begin again after it.
@@ -427,7 +449,7 @@ class Sequencer:
         forecast = self._forecast(sent.group, trusted=True)
         with self._store.transaction(forecast) as transaction:
             sent.plan, sent.written = self._write(transaction, sent.group, forecast)
-        sent.wait = transaction.wait if transaction.under_way else None
+        sent.wait, sent.answer_at = transaction.wait, transaction.answer_at
         self._remember(sent.plan, sent.written)
 
     def _hand_over_locked(self, sent: _Sent) -> None:

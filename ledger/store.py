@@ -207,8 +207,9 @@ class AppendTransaction(Protocol):
         ...
 
     @property
-    def under_way(self) -> bool:
-        """After the block: whether what was written may not be durable yet."""
+    def answer_at(self) -> int | None:
+        """After the block: the descriptor on which the answer is heard of what is still under way.
+        None where there is nothing to wait for."""
         ...
 
     def wait(self) -> None:

@@ -208,7 +208,7 @@ class _MemoryTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Nothing is gained by beginning early."""
 
-    under_way = False
+    answer_at = None
 
     def wait(self) -> None:
         """The end of the block is the end of it."""

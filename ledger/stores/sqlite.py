@@ -498,7 +498,7 @@ class _SqliteTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Nothing is gained by beginning early."""
 
-    under_way = False
+    answer_at = None
 
     def wait(self) -> None:
         """The end of the block is the end of it."""

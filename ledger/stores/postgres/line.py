@@ -53,6 +53,10 @@ class Line:
         call = self._under_way
         return None if call is None or call.is_finished else call
 
+    def fileno(self) -> int:
+        """Where the answer is heard."""
+        return self._connection.fileno()
+
     def send(self, statement: str, values: Sequence[Encoded]) -> Call:
         """Send a statement that gives one value, in a transaction of its own.
 

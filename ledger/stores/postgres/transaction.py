@@ -271,8 +271,9 @@ class PostgresTransaction:
             raise _moved(self._place)
 
     @property
-    def under_way(self) -> bool:
-        return self._call is not None and not self._call.is_finished
+    def answer_at(self) -> int | None:
+        waits = self._call is not None and not self._call.is_finished
+        return self._line.fileno() if waits else None
 
     def wait(self) -> None:
         """Return when what went ahead is durable. Raises as `commit`."""
