@@ -1,8 +1,8 @@
 """The connection is cut at each byte of an append, in both directions; then the key is asked.
 
-An append with a key is two round trips here: is the key known, and write. Cut in the first, nothing
-was written and that is what the program is told. Cut in the second, it is told that nobody knows,
-and the same key gives the one answer there is.
+An append to a new stream is two round trips: where does the stream stand, and write. Cut in the
+first, nothing was written and that is what the program is told. Cut in the second, it is told that
+nobody knows, and the same key gives the one answer there is.
 """
 
 from __future__ import annotations
@@ -54,8 +54,13 @@ def calm(ledger: Ledger) -> None:
 def bytes_of_an_append(ledger: Ledger, proxy: Proxy, direction: Direction) -> int:
     """How many go one way for one append."""
     before = proxy.forwarded[direction]
-    ledger.writer.append([note("cut 00000000")], idempotency_key="cut 00000000")
+    append_at(ledger, 0)
     return proxy.forwarded[direction] - before
+
+
+def append_at(ledger: Ledger, place: int) -> Appended:
+    key = f"cut {place:08}"
+    return ledger.writer.append([note(key, f"note/{place:08}")], idempotency_key=key)
 
 
 @pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.long)])
@@ -67,12 +72,12 @@ def test_cut_at_every_byte(
     places = [*range(0, total, every), total - 1]
     told: Counter[tuple[str, bool]] = Counter()
     for place in places:
-        key, size = f"cut {place + 1:08}", ledger.reader.size()
+        size = ledger.reader.size()
         proxy.cut(direction, after=place, reset=place % 2 == 1)
-        answer = told_of(lambda: ledger.writer.append([note(key)], idempotency_key=key))  # noqa: B023
+        answer = told_of(lambda: append_at(ledger, place + 1))  # noqa: B023
         written = ledger.reader.size() > size
         told[answer, written] += 1
-        assert ledger.writer.append([note(key)], idempotency_key=key).repeated == written
+        assert append_at(ledger, place + 1).repeated == written
         assert ledger.reader.size() == size + 1
         calm(ledger)
     assert proxy.cuts == len(places)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import count
 from select import POLLIN, POLLOUT, poll
 from typing import Any
 
@@ -38,6 +39,7 @@ class Line:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._prepared: dict[str, bytes] = {}
+        self._numbers = count()
         self._under_way: Call | None = None
 
     @property
@@ -68,10 +70,16 @@ class Line:
         self._under_way = call
         return call
 
+    def rollback(self) -> None:
+        """End the transaction that the driver began. With it the driver drops all statements that
+        are prepared on the connection, also ours."""
+        self.connection.execute("ROLLBACK")
+        self._prepared.clear()
+
     def _prepare(self, statement: str) -> bytes:
         parts = statement.split("%s")
         text = "".join(f"{part}${at}" for at, part in enumerate(parts[:-1], 1)) + parts[-1]
-        name = f"asof_{len(self._prepared)}".encode()
+        name = f"asof_{next(self._numbers)}".encode()
         prepared = self.connection.pgconn.prepare(name, text.encode())
         if prepared.status != ExecStatus.COMMAND_OK:
             raise error_from_result(prepared)

@@ -214,7 +214,7 @@ class PostgresTransaction:
             self._connection.close()
         elif self._locked and not self._connection.closed:
             with translated(self._place):
-                self._connection.execute("ROLLBACK")
+                self._line.rollback()
 
     def commit(self) -> None:
         """Send what was written and return when it is durable, as is what a used key stands for;
