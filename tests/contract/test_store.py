@@ -325,6 +325,35 @@ def test_a_forecast_that_is_wrong_writes_nothing(store: Store) -> None:
         assert transaction.stream_versions(["note/a", "note/b"]) == {"note/a": 2, "note/b": 1}
 
 
+def test_appends_that_go_ahead_are_durable_when_they_were_waited_for(store: Store) -> None:
+    """The second is made, and may be sent, while the first is under way."""
+    rows, sent = made_rows(NAMES), []
+    for start, stop in ((0, 3), (3, 5), (5, len(NAMES))):
+        foreseen = Forecast(head=made_head(start), trusted=True, ahead=True)
+        with store.transaction(foreseen) as transaction:
+            transaction.write(rows[start:stop], [], made_head(stop), [key_use(f"k{start}", start)])
+        sent.append(transaction)
+        assert store.works_elsewhere or transaction.answer_at is None
+    for transaction in sent:
+        transaction.wait()
+        transaction.wait()
+        assert transaction.answer_at is None
+    assert list(store.rows(0, 99)) == rows and store.head() == made_head(len(NAMES))
+
+
+def test_what_goes_ahead_on_another_head_writes_nothing(store: Store) -> None:
+    rows = made_rows(NAMES)
+    append_rows(store, rows[:3])
+    with pytest.raises(ConflictError):
+        foreseen = Forecast(head=made_head(0), trusted=True, ahead=True)
+        with store.transaction(foreseen) as transaction:
+            transaction.write(rows[:3], [], made_head(3), [])
+        transaction.wait()
+    assert list(store.rows(0, 9)) == rows[:3]
+    store.track(Tracked("billing", 8))
+    append_rows(store, rows[3:])
+
+
 def test_a_second_door_shows_the_same_ledger(store: Store) -> None:
     append_rows(store, made_rows(NAMES))
     again = store.again()

@@ -42,6 +42,7 @@ from ledger.stores.postgres import transaction as transaction_module
 from ledger.stores.postgres.checks import schema_lines
 from ledger.stores.postgres.connecting import connect, is_alive, settings_of
 from ledger.stores.postgres.errors import explained, is_lost, translated
+from ledger.stores.postgres.line import Call
 from ledger.stores.postgres.waking import Waker
 from scripts.clusters import Cluster, Server
 from scripts.clusters.accounts import SERVER_ENVIRONMENT, run_as
@@ -337,6 +338,103 @@ def test_a_trusted_head_that_moved_writes_nothing(pg_url: str, store: PostgresSt
     assert [row.stream for row in store.rows(0, 99)] == ["note/b"]
 
 
+def sent_ahead(
+    store: PostgresStore, start: int, stop: int, stream: str = "note/a", key: str | None = None
+) -> transaction_module.PostgresTransaction:
+    """Entries of one stream, sent behind whatever is under way, and not waited for."""
+    rows = made_rows([stream] * stop)[start:]
+    foreseen = Forecast(head=made_head(start), trusted=True, ahead=True)
+    with store.transaction(foreseen) as transaction:
+        transaction.write(rows, [], made_head(stop), [key_use(key, start)] if key else [])
+    return transaction
+
+
+def test_another_use_of_the_connection_waits_for_what_is_under_way(store: PostgresStore) -> None:
+    sent = sent_ahead(store, 0, 2)
+    assert sent.answer_at is not None
+    store.track(Tracked("billing", 8))
+    assert sent.answer_at is None
+    sent.wait()
+    behind = sent_ahead(store, 2, 3)
+    with store.transaction() as transaction:
+        assert transaction.head() == made_head(3)
+    behind.wait()
+
+
+def test_nothing_is_sent_behind_what_was_not_written(store: PostgresStore) -> None:
+    append_rows(store, made_rows(["note/a"]), keys=[key_use("k", 0)])
+    used = sent_ahead(store, 1, 2, key="k")
+    with pytest.raises(HeadMovedError):
+        sent_ahead(store, 2, 3)
+    with pytest.raises(HeadMovedError):
+        used.wait()
+    other = sent_ahead(store, 0, 1)
+    foreseen = Forecast(head=made_head(1), trusted=True, ahead=True, streams={"note/b"})
+    with pytest.raises(HeadMovedError), store.transaction(foreseen) as transaction:
+        transaction.stream_versions(["note/b"])
+    with pytest.raises(HeadMovedError):
+        other.wait()
+    assert store.head() == made_head(1)
+    sent_ahead(store, 1, 2).wait()
+
+
+def test_a_connection_that_ends_under_way_is_unknown(
+    pg_database: str, store: PostgresStore
+) -> None:
+    """The lock is held from outside, so that the append is certainly under way."""
+    with psycopg.connect(pg_database) as holder:
+        holder.execute("SELECT * FROM asof.ledger FOR UPDATE")
+        sent = sent_ahead(store, 0, 2)
+        as_admin(
+            pg_database,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            f"WHERE usename = '{APP}' AND query LIKE '%asof.append%' AND state = 'active'",
+        )
+        with pytest.raises(HeadMovedError):
+            sent_ahead(store, 2, 3)
+        with pytest.raises(UnknownOutcomeError):
+            sent.wait()
+    assert store.head() == made_head(0)
+    sent_ahead(store, 0, 2).wait()
+
+
+def test_a_connection_that_ends_while_sending_is_unknown(
+    pg_database: str, store: PostgresStore
+) -> None:
+    """More than the network takes at once, for a server that is busy and then gone."""
+    sent_ahead(store, 0, 1).wait()
+    line = store._writer
+    assert line is not None
+    ended = threading.Timer(0.3, end_sessions, [pg_database])
+    connection = line.connection
+    connection.pgconn.send_query(b"SELECT pg_sleep(30)")
+    ended.start()
+    call = Call(connection)
+    with pytest.raises(psycopg.Error):
+        call.send(b"asof_0", [bytes(64 << 20)])
+    ended.join()
+    sent_ahead(store, 1, 2).wait()
+
+
+def test_rows_that_do_not_fit_into_one_packet_go_ahead(store: PostgresStore) -> None:
+    rows = [row._replace(payload=bytes(1 << 19)) for row in made_rows(["note/a"] * 40)]
+    foreseen = Forecast(head=made_head(0), trusted=True, ahead=True)
+    with store.transaction(foreseen) as transaction:
+        transaction.write(rows, [], made_head(40), [])
+    transaction.wait()
+    assert list(store.rows(0, 99)) == rows
+
+
+def test_a_server_that_does_not_know_the_statement_is_told(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transaction_module.SQL, "append", "SELECT asof.attach(%s)")
+    with pytest.raises(StoreError, match=r"function asof\.attach.* does not exist"):
+        sent_ahead(store, 0, 1)
+    monkeypatch.undo()
+    sent_ahead(store, 0, 1).wait()
+
+
 @pytest.mark.parametrize("count", [1, 192, 193, 700])
 @pytest.mark.parametrize("trusted", [True, False])
 def test_few_and_many_rows_arrive_alike(store: PostgresStore, count: int, trusted: bool) -> None:
@@ -455,8 +553,14 @@ def test_a_connection_that_only_has_something_to_say_is_kept(pg_url: str) -> Non
         assert not is_alive(one)
 
 
-def test_a_commit_with_a_warning_is_unknown(pg_database: str, pg_url: str, tmp_path: Path) -> None:
-    with create_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_commit_with_a_warning_is_unknown(
+    pg_database: str, pg_url: str, tmp_path: Path, locked: bool
+) -> None:
+    create_ledger(pg_url, keys=tmp_path / "keys").close()
+    with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+        if not locked:  # as the first append of a writer always is
+            ledger.writer.append([note("before")])
         as_admin(
             pg_database,
             "CREATE FUNCTION public.warn() RETURNS trigger LANGUAGE plpgsql AS "
@@ -468,7 +572,7 @@ def test_a_commit_with_a_warning_is_unknown(pg_database: str, pg_url: str, tmp_p
             ledger.writer.append([note("a")], idempotency_key="a")
         as_admin(pg_database, "DROP FUNCTION public.warn CASCADE")
         done = ledger.writer.append([note("a")], idempotency_key="a")
-        assert done.repeated and ledger.reader.size() == 2
+        assert done.repeated and ledger.reader.size() == done.first_index + 1
 
 
 def test_a_word_of_the_server_is_no_warning(pg_database: str, pg_url: str, tmp_path: Path) -> None:
