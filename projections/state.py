@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.canonical import canonical_digest, format_time
@@ -262,15 +262,19 @@ def _found(reader: Reader, index: Index, question: Question, where: Position) ->
     """The facts in the entries that the index names; other entries could not change any of them.
     None where it knows no such pipeline and stage.
     """
-    with index.reading(where.basis):
-        entries = index.deciding(question, where.known, where.basis)
-        if entries is None:
-            return None
-        facts = folded(question, reader.rows_at(entries), wanted=())
-        refs = bound_refs(facts)
-        records = index.records(refs, where.known)
-    facts = merged(facts, folded(question, reader.rows_at(records), wanted=refs))
-    return _with_causes(reader, facts, where.known)
+    build, entries = index.deciding(question, where.known, where.basis)
+    if entries is None:
+        return None
+    facts = folded(question, reader.rows_at(entries), wanted=())
+    refs = bound_refs(facts)
+    same, records = index.records(refs, where.known)
+    if same != build:  # another went live meanwhile, and an answer is of one
+        return _found(reader, index, question, where)
+    causes = causes_named(facts, where.known)
+    rows = {row.index: row for row in reader.rows_at({*records, *causes})}
+    recorded = folded(question, (rows[entry] for entry in records), wanted=refs)
+    approvals = (approval_at(rows[entry]) for entry in causes)
+    return reduce(merged, approvals, merged(facts, recorded))
 
 
 def state_digest_now(
@@ -293,13 +297,6 @@ def unknown_pipeline(
     return NotFoundError(
         f"no entry is about {pipeline!r} in stage {stage!r}; this ledger knows: {some}"
     )
-
-
-def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
-    """The facts, and those approvals that bindings name among their causes."""
-    for row in reader.rows_at(causes_named(facts, known)):
-        facts = merged(facts, approval_at(row))
-    return facts
 
 
 def causes_named(facts: Facts, known: int) -> list[int]:
