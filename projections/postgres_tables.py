@@ -210,7 +210,7 @@ class PostgresTables:
         text = _of_live(self._live, question)
         with _translated(self.name):
             try:
-                cursor = self._connection.execute(text, bound, binary=True)
+                cursor = self._connection.execute(text, bound, binary=True, prepare=True)
             except psycopg.errors.UndefinedTable:
                 return None
             rows = cursor.fetchall()

@@ -15,7 +15,7 @@ Both give the facts to `state_of`, so they can differ only in which entries they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Final
@@ -440,30 +440,33 @@ def _warnings(facts: Facts, bindings: Mapping[str, Binding]) -> list[str]:
         "or of a newer schema"
         for index in unread
     ]
+    others = _other_digests(facts)
     for ref in sorted({bound.asset_version for bound in bindings.values()}):
-        told += _warnings_of(facts, ref)
+        told += _warnings_of(facts, ref, others.get(ref, ()))
     return told
 
 
-def _warnings_of(facts: Facts, ref: str) -> list[str]:
+def _other_digests(facts: Facts) -> dict[str, list[tuple[int, str]]]:
+    """The other digests that were recorded for a version later: entry and digest, in order."""
+    others: dict[str, list[tuple[int, str]]] = {}
+    for (part, ref), fact in facts.first.items():
+        if part.startswith("digest "):
+            recorded = facts.first[("asset", ref)]
+            if fact.entry != recorded.entry:
+                others.setdefault(ref, []).append((fact.entry, part.removeprefix("digest ")))
+    return {ref: sorted(digests) for ref, digests in others.items()}
+
+
+def _warnings_of(facts: Facts, ref: str, others: Iterable[tuple[int, str]]) -> Iterator[str]:
     recorded = facts.first.get(("asset", ref))
-    told = _warnings_of_records(facts, ref, recorded)
+    if recorded is None:
+        yield f"{ref} is bound, but no entry records this version: its digest is not known"
+    else:
+        for index, digest in others:
+            yield (
+                f"entry {index} recorded {ref} again with another digest, {digest}; "
+                f"the first record, entry {recorded.entry}, holds"
+            )
     withdrawn = facts.earliest.get(("withdrawn", ref))
     if withdrawn is not None:
-        told.append(f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}")
-    return told
-
-
-def _warnings_of_records(facts: Facts, ref: str, recorded: Fact | None) -> list[str]:
-    if recorded is None:
-        return [f"{ref} is bound, but no entry records this version: its digest is not known"]
-    others = sorted(
-        (fact.entry, part.removeprefix("digest "))
-        for (part, name), fact in facts.first.items()
-        if name == ref and part.startswith("digest ") and fact.entry != recorded.entry
-    )
-    return [
-        f"entry {index} recorded {ref} again with another digest, {digest}; "
-        f"the first record, entry {recorded.entry}, holds"
-        for index, digest in others
-    ]
+        yield f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}"
