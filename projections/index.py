@@ -438,7 +438,12 @@ class Index:
     def _answered(self, size: int, question: Ask) -> Answer:
         """The answer of a build that has `size` entries: brought up to date where it has not."""
         while (answer := self._tables.ask_one(question)).size < size:
-            self.catch_up()
+            there = self.catch_up()
+            if there < size:
+                raise StoreError(
+                    f"the ledger {self._reader.origin!r} had {size} entries a moment ago and gives "
+                    f"{there} now (a standby that is behind, or a backup put back): ask again"
+                )
         return answer
 
     # --- histories -----------------------------------------------------------------------------
