@@ -5,7 +5,7 @@
     with closing(Index.open(Path("asof.db.index"), reader)) as index:
         index.catch_up()
         question = Question(pipeline="demand-forecast", stage="production", at=at)
-        index.deciding(question, known, size).entries    # [3, 17]
+        _, entries = index.deciding(question, known, size)    # [3, 17]
 
 The index holds positions, not content: a question finds a handful of entries here and reads them
 from the ledger. So it can be dropped at any time, and what it cannot do is lie about what an
@@ -92,15 +92,6 @@ class Rebuilt(NamedTuple):
 
     size: int
     differing: tuple[str, ...] | None
-
-
-class Named(NamedTuple):
-    """The build that was asked, and the entries that it names; None where it knows of no such
-    subject.
-    """
-
-    build: int
-    entries: list[int] | None
 
 
 class Interval(NamedTuple):
@@ -401,10 +392,11 @@ class Index:
         """Whether one of the first `size` entries is about this pipeline and stage."""
         return bool(self._all("knows_scope", stream=pipeline_stream(pipeline, stage), size=size))
 
-    def deciding(self, question: Question, known: int, size: int) -> Named:
-        """The entries that decide a state: its slots, traffic, definition and brackets; what begins
-        and ends its runs, incidents and approvals; the unreadable and the dead letters. None where
-        none of the first `size` entries is about this pipeline and stage.
+    def deciding(self, question: Question, known: int, size: int) -> tuple[int, list[int] | None]:
+        """The build that was asked, and the entries that decide a state: its slots, traffic,
+        definition and brackets; what begins and ends its runs, incidents and approvals; the
+        unreadable and the dead letters. None where none of the first `size` entries is about this
+        pipeline and stage.
 
         One round trip where the index has `size` entries; else it is brought up to date first. A
         slot costs one or two probes where everything known had taken effect or everything is known;
@@ -423,7 +415,7 @@ class Index:
         }
         answer = self._answered(size, ("deciding", values))
         found = {entry for row in answer.rows for entry in row}
-        return Named(answer.build, sorted(found - {None}) if answer.rows else None)
+        return answer.build, sorted(found - {None}) if answer.rows else None
 
     def latest(self, lane: int, at: int, known: int) -> int:
         """The entry that decides a lane, -1 where none does."""

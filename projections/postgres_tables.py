@@ -84,7 +84,7 @@ class PostgresTables:
         self._fixed = build
         self._sql: dict[str, str] = {}
         self._build: Build | None = None
-        self._live = SHARED if build is None else build
+        self._live = SHARED
 
     @classmethod
     def open(cls, url: str, origin: str, ledger: int | None = None) -> PostgresTables:
@@ -203,8 +203,8 @@ class PostgresTables:
             return Answer(build.number, build.size, self._sent([question])[0])
 
     def _of_live_build(self, question: str, values: dict[str, Any]) -> Answer | None:
-        """None where that build was switched, or dropped. Its tables cannot go away under a single
-        statement; between two they can, and then the second says so.
+        """None where that build is not live any more. Its tables cannot go away under a statement;
+        where they went before it, the statement fails and nothing was answered.
         """
         bound = {name: _bound(value) for name, value in values.items()} | {"ledger": self._ledger}
         text = _of_live(self._live, question)

@@ -318,7 +318,7 @@ def test_a_state_is_of_one_build(
 
         def meanwhile(*asked: Any) -> Any:
             found = deciding(*asked)
-            named.append((found.build, 0 in found.entries))
+            named.append((found[0], 0 in found[1]))
             if len(named) == 1:
                 other.rebuild()
             return found
