@@ -32,6 +32,7 @@ __all__ = [
     "ENDS",
     "STARTS",
     "Fact",
+    "bare",
     "concerns",
     "fact_of",
     "family_of",
@@ -79,6 +80,11 @@ class Fact(NamedTuple):
     stream: str
     type: str
     data: dict[str, Any]
+
+
+def bare(fact: Fact) -> Fact:
+    """The same without what it says: where only its place and time matter."""
+    return Fact(*fact[:6], {})
 
 
 def rank(fact: Fact) -> tuple[int, int]:

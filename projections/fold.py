@@ -33,6 +33,7 @@ from projections.facts import (
     ENDS,
     STARTS,
     Fact,
+    bare,
     concerns,
     fact_of,
     family_of,
@@ -144,7 +145,7 @@ def approval_at(row: Row) -> Facts:
     fact = fact_of(row) if "approval" in (STARTS.get(family), ENDS.get(family)) else None
     if fact is None:
         return Facts()
-    return Facts(first={("approval", str(fact.entry)): fact._replace(data={})})
+    return Facts(first={("approval", str(fact.entry)): bare(fact)})
 
 
 class _Types(dict[str, "Handler | None"]):
@@ -222,7 +223,7 @@ class _Folder:
         if fact is None:
             return None
         if kind == "approval":  # a binding may name it as its cause, in effect or not
-            self._keep_first(("approval", str(fact.entry)), fact._replace(data={}))
+            self._keep_first(("approval", str(fact.entry)), bare(fact))
         return fact if fact.effective_at <= self._question.at else None
 
     # 3. asset versions
@@ -236,7 +237,7 @@ class _Folder:
             ref = recorded_ref(fact)
             if ref is not None and (self._wanted is None or ref in self._wanted):
                 self._keep_first(("asset", ref), fact)
-                self._keep_first((f"digest {fact.data.get('digest')}", ref), fact._replace(data={}))
+                self._keep_first((f"digest {fact.data.get('digest')}", ref), bare(fact))
 
     def _withdrawal(self, row: Row) -> None:
         fact = self._wanted_fact(row)

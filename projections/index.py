@@ -5,7 +5,7 @@
     with closing(Index.open(Path("asof.db.index"), reader)) as index:
         index.catch_up()
         question = Question(pipeline="demand-forecast", stage="production", at=at)
-        index.deciding(question, known, size)    # [3, 17]
+        _, entries = index.deciding(question, known, size)    # [3, 17]
 
 The index holds positions, not content: a question finds a handful of entries here and reads them
 from the ledger. So it can be dropped at any time, and what it cannot do is lie about what an
@@ -39,7 +39,7 @@ from projections.indexing import (
 )
 from projections.snapshots import EVERY, Snapshots
 from projections.sqlite_tables import DamagedIndexError, SqliteTables
-from projections.tables import Ask, Build, MovedError, Tables, UnfitRowError
+from projections.tables import Answer, Ask, Build, MovedError, Tables, UnfitRowError
 
 if TYPE_CHECKING:
     from ledger.reader import Reader
@@ -392,35 +392,51 @@ class Index:
         """Whether one of the first `size` entries is about this pipeline and stage."""
         return bool(self._all("knows_scope", stream=pipeline_stream(pipeline, stage), size=size))
 
-    def deciding(self, question: Question, known: int, size: int) -> list[int] | None:
-        """The entries that decide a state: its slots, traffic, definition and brackets; what begins
-        and ends its runs, incidents and approvals; the unreadable and the dead letters. None where
-        none of the first `size` entries is about this pipeline and stage.
+    def deciding(self, question: Question, known: int, size: int) -> tuple[int, list[int] | None]:
+        """The build that was asked, and the entries that decide a state: its slots, traffic,
+        definition and brackets; what begins and ends its runs, incidents and approvals; the
+        unreadable and the dead letters. None where none of the first `size` entries is about this
+        pipeline and stage.
 
-        One round trip. A slot costs one or two probes where everything known had taken effect or
-        everything is known; else late arrivals recorded after `known` are passed over. What may be
-        open costs a probe for each power of two that a duration can have, and grows with what is
-        open, not with what is over.
+        One round trip where the index has `size` entries; else it is brought up to date first. A
+        slot costs one or two probes where everything known had taken effect or everything is known;
+        else late arrivals recorded after `known` are passed over. What may be open costs a probe
+        for each power of two that a duration can have, and grows with what is open, not with what
+        is over.
         """
         where = (question.pipeline, question.stage)
-        stream, when = pipeline_stream(*where), {"at": question.at, "known": known}
-        knows, changes, unfinished = self._tables.ask(
-            ("knows_scope", {"stream": stream, "size": size}),
-            ("deciding", {"audience": audience_of(*where), "stream": stream, **when}),
-            ("unfinished", {"audiences": audiences(*where), **when}),
-        )
-        found = {entry for row in (*changes, *unfinished) for entry in row}
-        return sorted(found - {None}) if knows else None
+        values = {
+            "stream": pipeline_stream(*where),
+            "audience": audience_of(*where),
+            "audiences": audiences(*where),
+            "at": question.at,
+            "known": known,
+            "size": size,
+        }
+        answer = self._answered(size, ("deciding", values))
+        found = {entry for row in answer.rows for entry in row}
+        return answer.build, sorted(found - {None}) if answer.rows else None
 
     def latest(self, lane: int, at: int, known: int) -> int:
         """The entry that decides a lane, -1 where none does."""
         rows = self._all("latest", lane=lane, at=at, known=known)
         return -1 if not rows or rows[0][0] is None else int(rows[0][0])
 
-    def records(self, refs: Iterable[str], known: int) -> list[int]:
-        """The entries that record or withdraw these asset versions."""
-        found = self._all("records", refs=list(refs), known=known)
-        return sorted(entry for (entry,) in found)
+    def records(self, refs: Iterable[str], known: int) -> tuple[int, list[int]]:
+        """The build that was asked, and the entries that record or withdraw these versions."""
+        answer = self._answered(known, ("records", {"refs": list(refs), "known": known}))
+        return answer.build, sorted({entry for (entry,) in answer.rows})
+
+    def _answered(self, size: int, question: Ask) -> Answer:
+        """The answer of a build that has `size` entries: brought up to date where it has not."""
+        while (answer := self._tables.ask_one(question)).size < size:
+            there = self.catch_up()
+            if there < size:
+                raise StoreError(
+                    f"the ledger {self._reader.origin!r} had {size} entries a moment ago and gives "
+                    f"{there} now (a standby that is behind, or a backup put back): ask again"
+                )
+        return answer
 
     # --- histories -----------------------------------------------------------------------------
 

@@ -217,7 +217,7 @@ class _Graph:
             Node(
                 asset_version=ref,
                 distance=distance,
-                recorded=bool(self._index.records([ref], known)),
+                recorded=bool(self._index.records([ref], known)[1]),
             )
             for ref, distance in ordered
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from itertools import chain, repeat
 from struct import pack
 from typing import Any, Final
@@ -39,6 +40,7 @@ from ledger.stores.postgres.errors import explained
 from projections.tables import (
     COMPARED,
     TABLES,
+    Answer,
     Ask,
     Build,
     MovedError,
@@ -82,6 +84,7 @@ class PostgresTables:
         self._fixed = build
         self._sql: dict[str, str] = {}
         self._build: Build | None = None
+        self._live = SHARED
 
     @classmethod
     def open(cls, url: str, origin: str, ledger: int | None = None) -> PostgresTables:
@@ -167,7 +170,8 @@ class PostgresTables:
                     connection.execute("BEGIN")
                     self._sql = of_build(DIALECT, self._fixed or SHARED)
                     self._build = self._found(self._sent([(name, {}) for name in first])[-1])
-                    self._sql = of_build(DIALECT, self._build.number)
+                    self._live = self._build.number
+                    self._sql = of_build(DIALECT, self._live)
                     yield self._build
                     connection.execute("COMMIT")
             except BaseException:
@@ -188,6 +192,31 @@ class PostgresTables:
     def ask(self, *questions: Ask) -> list[list[tuple[Any, ...]]]:
         with self.reading():
             return self._sent(questions)
+
+    def ask_one(self, question: Ask) -> Answer:
+        """Of the build that was live when we last heard, in a statement that says whether it is."""
+        if self._build is None and self._fixed is None:
+            answer = self._of_live_build(*question)
+            if answer is not None:
+                return answer
+        with self.reading() as build:
+            return Answer(build.number, build.size, self._sent([question])[0])
+
+    def _of_live_build(self, question: str, values: dict[str, Any]) -> Answer | None:
+        """None where that build is not live any more. Its tables cannot go away under a statement;
+        where they went before it, the statement fails and nothing was answered.
+        """
+        bound = {name: _bound(value) for name, value in values.items()} | {"ledger": self._ledger}
+        text = _of_live(self._live, question)
+        with _translated(self.name):
+            try:
+                cursor = self._connection.execute(text, bound, binary=True, prepare=True)
+            except psycopg.errors.UndefinedTable:
+                return None
+            rows = cursor.fetchall()
+        if not rows:
+            return None
+        return Answer(self._live, rows[0][0], [row[2:] for row in rows if row[1]])
 
     def _sent(self, questions: Sequence[Ask]) -> list[list[tuple[Any, ...]]]:
         """Send all, then read all: one round trip."""
@@ -311,6 +340,13 @@ class PostgresTables:
 
     def _scalar(self, statement: str) -> Any:
         return (self._connection.execute(_text(statement)).fetchone() or (None,))[0]
+
+
+@cache
+def _of_live(build: int, question: str) -> bytes:
+    """A question of a build, as it is asked by itself."""
+    statements = of_build(DIALECT, build)
+    return statements["of_live_build"].replace("{question}", statements[question]).encode()
 
 
 def _bound(value: Any) -> Any:

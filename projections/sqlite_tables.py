@@ -21,6 +21,7 @@ from projections.tables import (
     COMPARED,
     TABLES,
     VERSION,
+    Answer,
     Ask,
     Build,
     MovedError,
@@ -138,6 +139,10 @@ class SqliteTables:
     def ask(self, *questions: Ask) -> list[list[tuple[Any, ...]]]:
         with self.reading():
             return [self._rows(statement, values) for statement, values in questions]
+
+    def ask_one(self, question: Ask) -> Answer:
+        with self.reading() as build:
+            return Answer(build.number, build.size, self._rows(*question))
 
     def _rows(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         bound = {

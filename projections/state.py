@@ -15,9 +15,9 @@ Both give the facts to `state_of`, so they can differ only in which entries they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.canonical import canonical_digest, format_time
@@ -262,15 +262,19 @@ def _found(reader: Reader, index: Index, question: Question, where: Position) ->
     """The facts in the entries that the index names; other entries could not change any of them.
     None where it knows no such pipeline and stage.
     """
-    with index.reading(where.basis):
-        entries = index.deciding(question, where.known, where.basis)
-        if entries is None:
-            return None
-        facts = folded(question, reader.rows_at(entries), wanted=())
-        refs = bound_refs(facts)
-        records = index.records(refs, where.known)
-    facts = merged(facts, folded(question, reader.rows_at(records), wanted=refs))
-    return _with_causes(reader, facts, where.known)
+    build, entries = index.deciding(question, where.known, where.basis)
+    if entries is None:
+        return None
+    facts = folded(question, reader.rows_at(entries), wanted=())
+    refs = bound_refs(facts)
+    same, records = index.records(refs, where.known)
+    if same != build:  # another went live meanwhile, and an answer is of one
+        return _found(reader, index, question, where)
+    causes = causes_named(facts, where.known)
+    rows = {row.index: row for row in reader.rows_at({*records, *causes})}
+    recorded = folded(question, (rows[entry] for entry in records), wanted=refs)
+    approvals = (approval_at(rows[entry]) for entry in causes)
+    return reduce(merged, approvals, merged(facts, recorded))
 
 
 def state_digest_now(
@@ -293,13 +297,6 @@ def unknown_pipeline(
     return NotFoundError(
         f"no entry is about {pipeline!r} in stage {stage!r}; this ledger knows: {some}"
     )
-
-
-def _with_causes(reader: Reader, facts: Facts, known: int) -> Facts:
-    """The facts, and those approvals that bindings name among their causes."""
-    for row in reader.rows_at(causes_named(facts, known)):
-        facts = merged(facts, approval_at(row))
-    return facts
 
 
 def causes_named(facts: Facts, known: int) -> list[int]:
@@ -443,30 +440,33 @@ def _warnings(facts: Facts, bindings: Mapping[str, Binding]) -> list[str]:
         "or of a newer schema"
         for index in unread
     ]
+    others = _other_digests(facts)
     for ref in sorted({bound.asset_version for bound in bindings.values()}):
-        told += _warnings_of(facts, ref)
+        told += _warnings_of(facts, ref, others.get(ref, ()))
     return told
 
 
-def _warnings_of(facts: Facts, ref: str) -> list[str]:
+def _other_digests(facts: Facts) -> dict[str, list[tuple[int, str]]]:
+    """The other digests that were recorded for a version later: entry and digest, in order."""
+    others: dict[str, list[tuple[int, str]]] = {}
+    for (part, ref), fact in facts.first.items():
+        if part.startswith("digest "):
+            recorded = facts.first[("asset", ref)]
+            if fact.entry != recorded.entry:
+                others.setdefault(ref, []).append((fact.entry, part.removeprefix("digest ")))
+    return {ref: sorted(digests) for ref, digests in others.items()}
+
+
+def _warnings_of(facts: Facts, ref: str, others: Iterable[tuple[int, str]]) -> Iterator[str]:
     recorded = facts.first.get(("asset", ref))
-    told = _warnings_of_records(facts, ref, recorded)
+    if recorded is None:
+        yield f"{ref} is bound, but no entry records this version: its digest is not known"
+    else:
+        for index, digest in others:
+            yield (
+                f"entry {index} recorded {ref} again with another digest, {digest}; "
+                f"the first record, entry {recorded.entry}, holds"
+            )
     withdrawn = facts.earliest.get(("withdrawn", ref))
     if withdrawn is not None:
-        told.append(f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}")
-    return told
-
-
-def _warnings_of_records(facts: Facts, ref: str, recorded: Fact | None) -> list[str]:
-    if recorded is None:
-        return [f"{ref} is bound, but no entry records this version: its digest is not known"]
-    others = sorted(
-        (fact.entry, part.removeprefix("digest "))
-        for (part, name), fact in facts.first.items()
-        if name == ref and part.startswith("digest ") and fact.entry != recorded.entry
-    )
-    return [
-        f"entry {index} recorded {ref} again with another digest, {digest}; "
-        f"the first record, entry {recorded.entry}, holds"
-        for index, digest in others
-    ]
+        yield f"{ref} was withdrawn by entry {withdrawn.entry}: {withdrawn.data.get('why')}"

@@ -6,7 +6,8 @@
         tables.add("add_change", rows)
         tables.advance(build.size + 1, leaf_hash)
     with tables.reading():                              # one build, whatever is switched meanwhile
-        (found,) = tables.ask(("deciding", {"audience": audience, "at": at, "known": known}))
+        (found,) = tables.ask(("lanes", {"audience": audience}))
+    answer = tables.ask_one(("records", {"refs": refs, "known": known}))    # and of which build
 
 The questions and the rules are written once, in `index` and `indexing`; what differs is the text of
 the statements, which lie by name in `sql/<dialect>/queries.sql` and take the same values
@@ -36,6 +37,7 @@ from ledger.errors import ConflictError, StoreError
 __all__ = [
     "COMPARED",
     "TABLES",
+    "Answer",
     "Ask",
     "Build",
     "MovedError",
@@ -97,6 +99,14 @@ class Build(NamedTuple):
     live: bool
 
 
+class Answer(NamedTuple):
+    """The rows of one question, and the build, with its size, that they are from."""
+
+    build: int
+    size: int
+    rows: list[tuple[Any, ...]]
+
+
 class Tables(Protocol):
     """The tables of one ledger's index. One thread at a time."""
 
@@ -118,6 +128,13 @@ class Tables(Protocol):
 
     def ask(self, *questions: Ask) -> list[list[tuple[Any, ...]]]:
         """The rows of each question, in one round trip where the database allows it."""
+        ...
+
+    def ask_one(self, question: Ask) -> Answer:
+        """The rows of a question that needs no other one beside it: as of one moment, of one build.
+
+        One round trip, but for the first time and after another build went live.
+        """
         ...
 
     def add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

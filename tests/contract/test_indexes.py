@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from ledger.errors import ConflictError, TamperError
+from ledger.errors import ConflictError, StoreError, TamperError
 from ledger.reader import Reader
 from projections import index as index_module
 from projections import indexing as indexing_module
@@ -18,8 +18,10 @@ from projections.index import Index, PausedError, up_to_date
 from projections.replay import replayed
 from projections.state import state
 from projections.tables import MovedError, Tables, UnfitRowError
+from scripts.clusters import Server
 from tests.support.histories import SECOND, START, Step, draft, written
 from tests.support.indexes import Indexes, InPostgres
+from tests.support.postgres import database_of, prepared
 from tests.support.story import NOW, STREAM, Story, changed, story
 
 ASKED = ("demand", "live")
@@ -272,6 +274,94 @@ def test_a_rebuild_of_one_ledger_leaves_the_others(told: Story, indexes: Indexes
         assert contents(other) == before
         assert model(told, other) == "model/m@2"
         assert model(told, one) == "model/m@2"  # the question has built it again
+
+
+def test_an_answer_says_of_which_build_it_is(told: Story, indexes: Indexes) -> None:
+    """Whatever another process did with the build of which we heard last."""
+    asked = ("records", {"refs": ["model/m@1"], "known": 12})
+    with (
+        closing(indexes.open(told.reader)) as index,
+        closing(indexes.open(told.reader)) as other,
+    ):
+        tables = index._tables
+        assert tables.ask_one(asked)[1:] == (0, [])  # there is a build, and nothing is in it
+        index.catch_up()
+        build, size, rows = tables.ask_one(asked)
+        assert (size, len(rows)) == (12, 1) and [build] == [one.number for one in index.builds()]
+        with tables.reading():
+            assert tables.ask_one(asked) == (build, size, rows)
+        for _ in range(2):  # from the shared tables to others, and from those, which are dropped
+            other.rebuild()
+            (live,) = other.builds()
+            assert live.number > build
+            build = live.number
+            assert tables.ask_one(asked) == (build, 12, rows)
+        assert tables.ask_one(("records", {"refs": ["model/m@9"], "known": 12})) == (build, 12, [])
+        other.drop()
+        assert tables.ask_one(asked)[1:] == (0, [])
+        assert model(told, index) == "model/m@2"  # the question has built it again
+
+
+def test_a_state_is_of_one_build(
+    told: Story, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another goes live between the two questions of a state: then both are asked again."""
+    with (
+        closing(indexes.open(told.reader)) as index,
+        closing(indexes.open(told.reader)) as other,
+    ):
+        index.catch_up()
+        with index._tables.writing():
+            index._tables.add("add_dead_letter", [(0, "a build of its own")])
+        named: list[tuple[int, bool]] = []
+        deciding = index.deciding
+
+        def meanwhile(*asked: Any) -> Any:
+            found = deciding(*asked)
+            named.append((found[0], 0 in found[1]))
+            if len(named) == 1:
+                other.rebuild()
+            return found
+
+        monkeypatch.setattr(index, "deciding", meanwhile)
+        assert model(told, index) == "model/m@2"
+        (live,) = index.builds()
+        assert [build for build, _ in named][1:] == [live.number]
+        assert [dead for _, dead in named] == [True, False]
+
+
+def test_a_state_asks_postgres_twice(
+    told: Story, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two statements, however many slots; more only where another build went live meanwhile."""
+    said: list[object] = []
+    execute = psycopg.Connection.execute
+
+    def noted(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        said.append(query)
+        return execute(self, query, *values, **options)
+
+    with ExitStack() as stack:
+        indexes = InPostgres(prepared(stack.enter_context(database_of(postgres))))
+        index = stack.enter_context(closing(indexes.open(told.reader)))
+        other = stack.enter_context(closing(indexes.open(told.reader)))
+        index.catch_up()
+        other.rebuild()
+        monkeypatch.setattr(psycopg.Connection, "execute", noted)
+        model(told, index)
+        assert "BEGIN" in said  # it heard that the build is another one
+        said.clear()
+        model(told, index)
+        assert len(said) == 2
+
+
+def test_a_ledger_that_shrinks_under_a_question_is_told(
+    told: Story, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(indexes.open(told.reader)) as index:
+        monkeypatch.setattr(told.reader, "size", lambda: 7)
+        with pytest.raises(StoreError, match="had 12 entries a moment ago and gives 7 now"):
+            model(told, index)
 
 
 class _Meanwhile:

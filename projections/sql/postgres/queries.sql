@@ -107,44 +107,24 @@ SELECT n.text FROM asof_projections.scope_3_{build} s
 JOIN asof_projections.name_3_{build} n ON n.ledger = s.ledger AND n.id = s.scope
 WHERE s.ledger = %(ledger)s AND s.first_index < %(size)s ORDER BY n.text;
 
+-- name: of_live_build
+-- {question} with the size of the build that it is asked of: one statement, so one moment. No row where that build
+-- is not the live one; a row without `is_row` where the question has none.
+SELECT b.size, q.* FROM asof_projections.build_3 b
+LEFT JOIN (SELECT true AS is_row, asked.* FROM ({question}) asked) q ON true
+WHERE b.ledger = %(ledger)s AND b.build = {build} AND b.live;
+
 -- name: deciding
+-- No row where no entry is about the pipeline and stage; else one without an entry, and these.
 -- Of each lane the entry that decides it at T among the first K: the greatest known change, one probe, if it
 -- had taken effect by then; else the greatest of those that had, passing over late arrivals that were recorded
 -- after K. Beside it, of all changes, the first that took effect after T. Then whatever is always read: what
 -- cannot be read, and what could not be indexed.
-SELECT CASE WHEN k.top_effective_at <= %(at)s THEN k.top_entry ELSE (
-           SELECT c.entry FROM asof_projections.change_3_{build} c
-           WHERE c.ledger = l.ledger AND c.lane = l.lane AND c.effective_at <= %(at)s AND c.entry < %(known)s
-           ORDER BY c.effective_at DESC, c.entry DESC LIMIT 1) END,
-       CASE WHEN l.part = 'change' AND k.top_effective_at > %(at)s THEN (
-           SELECT c.entry FROM asof_projections.change_3_{build} c
-           WHERE c.ledger = l.ledger AND c.lane = l.lane AND c.effective_at > %(at)s AND c.entry < %(known)s
-           ORDER BY c.effective_at, c.entry LIMIT 1) END
-FROM asof_projections.name_3_{build} n
-JOIN asof_projections.lane_3_{build} l ON l.ledger = n.ledger AND l.audience = n.id
-CROSS JOIN LATERAL (
-    SELECT top_effective_at, top_entry FROM asof_projections.known_3_{build}
-    WHERE ledger = l.ledger AND lane = l.lane AND entry < %(known)s ORDER BY entry DESC LIMIT 1) k
-WHERE n.ledger = %(ledger)s AND n.text = %(audience)s
-UNION ALL
-SELECT u.entry, NULL FROM asof_projections.name_3_{build} n
-JOIN asof_projections.unreadable_3_{build} u ON u.ledger = n.ledger AND u.scope = n.id
-WHERE n.ledger = %(ledger)s AND n.text = %(stream)s AND u.entry < %(known)s
-UNION ALL
-SELECT entry, NULL FROM asof_projections.dead_letter_3_{build} WHERE ledger = %(ledger)s AND entry < %(known)s;
-
--- name: latest
-SELECT CASE WHEN k.top_effective_at <= %(at)s THEN k.top_entry ELSE (
-           SELECT c.entry FROM asof_projections.change_3_{build} c
-           WHERE c.ledger = k.ledger AND c.lane = k.lane AND c.effective_at <= %(at)s AND c.entry < %(known)s
-           ORDER BY c.effective_at DESC, c.entry DESC LIMIT 1) END
-FROM asof_projections.known_3_{build} k
-WHERE k.ledger = %(ledger)s AND k.lane = %(lane)s AND k.entry < %(known)s ORDER BY k.entry DESC LIMIT 1;
-
--- name: unfinished
--- The beginnings of what may be open: because its first end takes effect after T (in each bucket only what began
--- less than its width before T), or because that end was recorded after K (likewise in entries). And all known
--- ends of the same subjects. OFFSET 0 keeps each bucket a probe of its own, whatever the statistics say.
+-- Then the beginnings of what may be open: because its first end takes effect after T (in each bucket only what
+-- began less than its width before T), or because that end was recorded after K (likewise in entries). And all
+-- known ends of the same subjects. OFFSET 0 keeps each bucket a probe of its own, whatever the statistics say.
+-- UNION ALL throughout: to find doubles the server makes room for as many rows as it guesses, and it guesses
+-- thousands (docs/adr/0106).
 WITH audience AS MATERIALIZED (
     SELECT id, bucket, width FROM asof_projections.name_3_{build}
     CROSS JOIN (
@@ -156,23 +136,61 @@ WITH audience AS MATERIALIZED (
         SELECT entry, subject FROM asof_projections.span_3_{build}
         WHERE ledger = %(ledger)s AND audience = a.id AND time_bucket = a.bucket
           AND effective_at > %(at)s - a.width AND effective_at <= %(at)s AND entry < %(known)s OFFSET 0) s
-    UNION
+    UNION ALL
     SELECT s.entry, s.subject FROM audience a CROSS JOIN LATERAL (
         SELECT entry, subject FROM asof_projections.span_3_{build}
         WHERE ledger = %(ledger)s AND audience = a.id AND entry_bucket = a.bucket
           AND entry >= %(known)s - a.width AND entry < %(known)s AND effective_at <= %(at)s OFFSET 0) s
 )
-SELECT entry FROM begun
-UNION
-SELECT e.entry FROM (SELECT DISTINCT subject FROM begun) b CROSS JOIN LATERAL (
-    SELECT entry FROM asof_projections.end_3_{build}
-    WHERE ledger = %(ledger)s AND subject = b.subject AND entry < %(known)s OFFSET 0) e;
+SELECT found.entry, found.after FROM (
+    SELECT NULL::bigint AS entry, NULL::bigint AS after
+    UNION ALL
+    SELECT CASE WHEN k.top_effective_at <= %(at)s THEN k.top_entry ELSE (
+               SELECT c.entry FROM asof_projections.change_3_{build} c
+               WHERE c.ledger = l.ledger AND c.lane = l.lane AND c.effective_at <= %(at)s AND c.entry < %(known)s
+               ORDER BY c.effective_at DESC, c.entry DESC LIMIT 1) END,
+           CASE WHEN l.part = 'change' AND k.top_effective_at > %(at)s THEN (
+               SELECT c.entry FROM asof_projections.change_3_{build} c
+               WHERE c.ledger = l.ledger AND c.lane = l.lane AND c.effective_at > %(at)s AND c.entry < %(known)s
+               ORDER BY c.effective_at, c.entry LIMIT 1) END
+    FROM asof_projections.name_3_{build} n
+    JOIN asof_projections.lane_3_{build} l ON l.ledger = n.ledger AND l.audience = n.id
+    CROSS JOIN LATERAL (
+        SELECT top_effective_at, top_entry FROM asof_projections.known_3_{build}
+        WHERE ledger = l.ledger AND lane = l.lane AND entry < %(known)s ORDER BY entry DESC LIMIT 1) k
+    WHERE n.ledger = %(ledger)s AND n.text = %(audience)s
+    UNION ALL
+    SELECT u.entry, NULL FROM asof_projections.name_3_{build} n
+    JOIN asof_projections.unreadable_3_{build} u ON u.ledger = n.ledger AND u.scope = n.id
+    WHERE n.ledger = %(ledger)s AND n.text = %(stream)s AND u.entry < %(known)s
+    UNION ALL
+    SELECT entry, NULL FROM asof_projections.dead_letter_3_{build}
+    WHERE ledger = %(ledger)s AND entry < %(known)s
+    UNION ALL
+    SELECT entry, NULL FROM begun
+    UNION ALL
+    SELECT e.entry, NULL FROM begun b CROSS JOIN LATERAL (
+        SELECT entry FROM asof_projections.end_3_{build}
+        WHERE ledger = %(ledger)s AND subject = b.subject AND entry < %(known)s OFFSET 0) e
+) found
+WHERE EXISTS (
+    SELECT 1 FROM asof_projections.name_3_{build} n
+    JOIN asof_projections.scope_3_{build} s ON s.ledger = n.ledger AND s.scope = n.id
+    WHERE n.ledger = %(ledger)s AND n.text = %(stream)s AND s.first_index < %(size)s);
+
+-- name: latest
+SELECT CASE WHEN k.top_effective_at <= %(at)s THEN k.top_entry ELSE (
+           SELECT c.entry FROM asof_projections.change_3_{build} c
+           WHERE c.ledger = k.ledger AND c.lane = k.lane AND c.effective_at <= %(at)s AND c.entry < %(known)s
+           ORDER BY c.effective_at DESC, c.entry DESC LIMIT 1) END
+FROM asof_projections.known_3_{build} k
+WHERE k.ledger = %(ledger)s AND k.lane = %(lane)s AND k.entry < %(known)s ORDER BY k.entry DESC LIMIT 1;
 
 -- name: records
 SELECT a.entry FROM asof_projections.name_3_{build} n
 JOIN asof_projections.asset_3_{build} a ON a.ledger = n.ledger AND a.ref = n.id
 WHERE n.ledger = %(ledger)s AND n.text = ANY(%(refs)s::text[]) AND a.entry < %(known)s
-UNION
+UNION ALL
 SELECT w.entry FROM asof_projections.name_3_{build} n
 JOIN asof_projections.withdrawal_3_{build} w ON w.ledger = n.ledger AND w.ref = n.id
 WHERE n.ledger = %(ledger)s AND n.text = ANY(%(refs)s::text[]) AND w.entry < %(known)s;

@@ -29,26 +29,55 @@ SELECT 1 FROM name_3_{build} JOIN scope_3_{build} ON scope = id WHERE text = :st
 SELECT text FROM scope_3_{build} JOIN name_3_{build} ON id = scope WHERE first_index < :size ORDER BY text;
 
 -- name: deciding
+-- No row where no entry is about the pipeline and stage; else one without an entry, and these.
 -- Of each lane the entry that decides it at T among the first K: the greatest known change, one probe,
 -- if it had taken effect by then; else the greatest of those that had, passing over late arrivals that
 -- were recorded after K. Beside it, of all changes, the first that took effect after T. Then whatever
 -- is always read: what cannot be read, and what could not be indexed.
+-- Then the beginnings of what may be open: because its first end takes effect after T (in each bucket
+-- only what began less than its width before T), or because that end was recorded after K (likewise in
+-- entries). And all known ends of the same subjects.
+WITH RECURSIVE bucket (bucket, width) AS (
+    VALUES (63, 1 << 62), (0, 1)
+    UNION ALL
+    SELECT bucket + 1, width << 1 FROM bucket WHERE bucket < 61
+), begun (entry, subject) AS MATERIALIZED (
+    SELECT s.entry, s.subject FROM json_each(:audiences) a
+    CROSS JOIN name_3_{build} n ON n.text = a.value CROSS JOIN bucket b
+    CROSS JOIN span_3_{build} s ON s.audience = n.id AND s.time_bucket = b.bucket
+    WHERE s.effective_at > :at - b.width AND s.effective_at <= :at AND s.entry < :known
+    UNION ALL
+    SELECT s.entry, s.subject FROM json_each(:audiences) a
+    CROSS JOIN name_3_{build} n ON n.text = a.value CROSS JOIN bucket b
+    CROSS JOIN span_3_{build} s ON s.audience = n.id AND s.entry_bucket = b.bucket
+    WHERE s.entry >= :known - b.width AND s.entry < :known AND s.effective_at <= :at
+), scope AS MATERIALIZED (
+    SELECT 1 FROM name_3_{build} JOIN scope_3_{build} ON scope = id WHERE text = :stream AND first_index < :size
+)
+SELECT NULL, NULL FROM scope
+UNION ALL
 SELECT iif(k.top_effective_at <= :at, k.top_entry, (
            SELECT entry FROM change_3_{build} WHERE lane = l.lane AND effective_at <= :at AND entry < :known
            ORDER BY effective_at DESC, entry DESC LIMIT 1)),
        iif(l.part = 'change' AND k.top_effective_at > :at, (
            SELECT entry FROM change_3_{build} WHERE lane = l.lane AND effective_at > :at AND entry < :known
            ORDER BY effective_at, entry LIMIT 1), NULL)
-FROM name_3_{build} n
+FROM scope
+CROSS JOIN name_3_{build} n
 CROSS JOIN lane_3_{build} l ON l.audience = n.id
 CROSS JOIN known_3_{build} k ON k.lane = l.lane
     AND k.entry = (SELECT max(entry) FROM known_3_{build} WHERE lane = l.lane AND entry < :known)
 WHERE n.text = :audience
 UNION ALL
-SELECT entry, NULL FROM name_3_{build} CROSS JOIN unreadable_3_{build} ON scope = id
+SELECT entry, NULL FROM scope CROSS JOIN name_3_{build} n CROSS JOIN unreadable_3_{build} u ON u.scope = n.id
 WHERE text = :stream AND entry < :known
 UNION ALL
-SELECT entry, NULL FROM dead_letter_3_{build} WHERE entry < :known;
+SELECT entry, NULL FROM scope CROSS JOIN dead_letter_3_{build} WHERE entry < :known
+UNION ALL
+SELECT entry, NULL FROM scope CROSS JOIN begun
+UNION ALL
+SELECT e.entry, NULL FROM scope CROSS JOIN begun CROSS JOIN end_3_{build} e ON e.subject = begun.subject
+WHERE e.entry < :known;
 
 -- name: latest
 SELECT iif(k.top_effective_at <= :at, k.top_entry, (
@@ -56,33 +85,10 @@ SELECT iif(k.top_effective_at <= :at, k.top_entry, (
            ORDER BY effective_at DESC, entry DESC LIMIT 1))
 FROM known_3_{build} k WHERE k.lane = :lane AND k.entry < :known ORDER BY k.entry DESC LIMIT 1;
 
--- name: unfinished
--- The beginnings of what may be open: because its first end takes effect after T (in each bucket only
--- what began less than its width before T), or because that end was recorded after K (likewise in
--- entries). And all known ends of the same subjects.
-WITH RECURSIVE bucket (bucket, width) AS (
-    VALUES (63, 1 << 62), (0, 1)
-    UNION ALL
-    SELECT bucket + 1, width << 1 FROM bucket WHERE bucket < 61
-), begun (entry, subject) AS (
-    SELECT s.entry, s.subject FROM json_each(:audiences) a
-    CROSS JOIN name_3_{build} n ON n.text = a.value CROSS JOIN bucket b
-    CROSS JOIN span_3_{build} s ON s.audience = n.id AND s.time_bucket = b.bucket
-    WHERE s.effective_at > :at - b.width AND s.effective_at <= :at AND s.entry < :known
-    UNION
-    SELECT s.entry, s.subject FROM json_each(:audiences) a
-    CROSS JOIN name_3_{build} n ON n.text = a.value CROSS JOIN bucket b
-    CROSS JOIN span_3_{build} s ON s.audience = n.id AND s.entry_bucket = b.bucket
-    WHERE s.entry >= :known - b.width AND s.entry < :known AND s.effective_at <= :at
-)
-SELECT entry FROM begun
-UNION
-SELECT e.entry FROM begun CROSS JOIN end_3_{build} e ON e.subject = begun.subject WHERE e.entry < :known;
-
 -- name: records
 SELECT a.entry FROM json_each(:refs) r CROSS JOIN name_3_{build} n ON n.text = r.value
 CROSS JOIN asset_3_{build} a ON a.ref = n.id WHERE a.entry < :known
-UNION
+UNION ALL
 SELECT w.entry FROM json_each(:refs) r CROSS JOIN name_3_{build} n ON n.text = r.value
 CROSS JOIN withdrawal_3_{build} w ON w.ref = n.id WHERE w.entry < :known;
 
