@@ -59,17 +59,23 @@ def test_the_routes_are_those_of_the_description(described: Any) -> None:
     assert others == set(ALL) - set(OPERATIONS) and len(others) == 2
 
 
+@pytest.fixture(scope="module")
+def schema(sqlite_service: Running, described: Any) -> Any:
+    found = schemathesis.openapi.from_dict(described)
+    found.config.update(base_url=sqlite_service.url)
+    return found
+
+
+@pytest.mark.no_cover
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_input_is_an_error_of_the_server(
-    sqlite_service: Running, described: Any, operation: str, request: pytest.FixtureRequest
+    sqlite_service: Running, schema: Any, operation: str, request: pytest.FixtureRequest
 ) -> None:
     method, path = operation.split(" ")
     path = path.replace(":path", "")
     many = 300 if request.config.getoption("--long") else 12
     if path in MANY:
         pytest.skip("a stream that is open has no end; test_service.py asks it")
-    schema = schemathesis.openapi.from_dict(described)
-    schema.config.update(base_url=sqlite_service.url)
     found = schema[path][method]
     modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
     token = sqlite_service.prepared.tokens[role_of(operation)]
