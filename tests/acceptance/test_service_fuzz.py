@@ -66,7 +66,6 @@ def schema(sqlite_service: Running, described: Any) -> Any:
     return found
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_input_is_an_error_of_the_server(
     sqlite_service: Running, schema: Any, operation: str, request: pytest.FixtureRequest

@@ -69,7 +69,6 @@ def code_at(data: bytes) -> tuple[int, int]:
     return start, start + len(code)
 
 
-@pytest.mark.no_cover
 def test_each_bit_outside_the_program_is_reported(
     small: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +79,6 @@ def test_each_bit_outside_the_program_is_reported(
     assert counts.keys() <= {"INVALID", "ERROR"} and sum(counts.values()) > 40_000
 
 
-@pytest.mark.no_cover
 def test_bits_inside_the_program_are_reported(small: bytes) -> None:
     start, stop = code_at(small)
     sample = random.Random(1).sample(range(start, stop), 400)
@@ -103,7 +101,6 @@ def test_cut_at_every_length_and_lengthened_it_is_reported(small: bytes) -> None
         assert check(longer, VKEY).result != "VALID"
 
 
-@pytest.mark.no_cover
 def test_flips_behind_right_checksums_are_reported(told_state: dict[str, bytes]) -> None:
     """The attacker mends the CRCs: now the manifest has to find it."""
     chosen = random.Random(2)
@@ -116,7 +113,6 @@ def test_flips_behind_right_checksums_are_reported(told_state: dict[str, bytes])
             assert ours.result is Verdict.INVALID and theirs.result == "INVALID"
 
 
-@pytest.mark.no_cover
 def test_flips_that_an_insider_seals_again_are_reported(told_state: dict[str, bytes]) -> None:
     """The attacker even has the key and signs a new manifest: tree and commitments are left."""
     chosen = random.Random(3)

@@ -88,7 +88,6 @@ class Survey:
                 self.unreported.append((position, place, "same" if same else "other"))
 
 
-@pytest.mark.no_cover
 def test_bytes_of_a_ledger_file(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
