@@ -14,10 +14,6 @@ pytest_plugins = ["tests.support.postgres", "tests.support.indexes", "tests.supp
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
-# Counting branches doubles the time of what is computed in Python. These kinds of test alone reach
-# every branch of the kernel; the others search it, or go through processes that are not counted.
-COUNTED = {"unit", "contract"}
-
 # Hundreds of programs are started by the tests. Where nothing may be written beside the sources
 # (PYTHONDONTWRITEBYTECODE, as in images), each of them would compile all that it imports: what is
 # compiled is kept aside instead, for these processes, the workers and the programs.
@@ -48,9 +44,6 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name not in COUNTED:
-            item.add_marker(pytest.mark.no_cover)
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="a long campaign: ./scripts/test --long")
