@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,13 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.support.postgres", "tests.support.indexes", "tests.support.service"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# Hundreds of programs are started by the tests. Where nothing may be written beside the sources
+# (PYTHONDONTWRITEBYTECODE, as in images), each of them would compile all that it imports: what is
+# compiled is kept aside instead, for these processes, the workers and the programs.
+sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(CHECKOUT / ".cache/pycache"))
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile(
     "asof",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -115,14 +116,18 @@ for part in (
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result: Any = get_command(app).main(
-            list(arguments), prog_name="asof", standalone_mode=False
-        )
+        result: Any = _commands().main(list(arguments), prog_name="asof", standalone_mode=False)
     except typer.TyperException as error:
         return _mistake(error)
     except typer.Abort:
         return 130
     return result if isinstance(result, int) else 0
+
+
+@cache
+def _commands() -> Any:
+    """All commands as Typer converts them: 40 ms of work, done once in a process."""
+    return get_command(app)
 
 
 def _mistake(error: typer.TyperException) -> int:

@@ -96,25 +96,25 @@ def unknown_word(words: list[str], command: Any) -> str:
     return ""
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
-def test_commands_in_docs_exist(path: Path) -> None:
+@pytest.fixture(scope="module")
+def root() -> Any:
+    """Every command that there is."""
     from typer.main import get_command
 
     from api.cli.app import app
 
-    root = get_command(app)
+    return get_command(app)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_commands_in_docs_exist(path: Path, root: Any) -> None:
     for number, words in commands_in(path.read_text(encoding="utf-8")):
         wrong = unknown_word(words, root)
         assert not wrong, f"{path.relative_to(CHECKOUT)}:{number}: there is no such thing: {wrong}"
 
 
-def test_the_runner_notices() -> None:
+def test_the_runner_notices(root: Any) -> None:
     """The negative control: an invented option, an invented command, a block that is marked."""
-    from typer.main import get_command
-
-    from api.cli.app import app
-
-    root = get_command(app)
     assert unknown_word(["state", "--invented"], root) == "state: --invented"
     assert unknown_word(["inventedcommand"], root).endswith("inventedcommand")
     assert unknown_word(["--store", "x", "log", "-o", "json"], root) == ""

@@ -77,15 +77,15 @@ def test_killed_before_any_call_to_the_disk(
             say(child, f"{rounds}.{number}")
             returned[number] = 1
             if number == 3:
-                child.flush(10)
-        assert child.flush(10) and child.close(10)
+                child.flush(60)
+        assert child.flush(60) and child.close(60)
 
     for rounds, _ in enumerate(kill_points(act, CALLS), 1):
         called = [f"{rounds - 1}.{number}" for number in range(8) if returned[number]]
         returned[:] = bytes(8)
         after = connect()
         say(after, "after")
-        assert after.flush(10)
+        assert after.flush(60)
         after.close()
         texts = [text for text in server.texts() if text.startswith(f"{rounds - 1}.")]
         assert texts == sorted(set(texts)), "nothing is there twice, and all in order"

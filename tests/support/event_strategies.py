@@ -13,6 +13,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from hypothesis import strategies as st
@@ -95,6 +96,7 @@ BY_WORDS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@cache
 def event_data(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """Valid data of the event (or part), with any of the fields that may be absent."""
     needed, optional = {}, {}

@@ -100,13 +100,14 @@ def environment(folder: Path) -> dict[str, str]:
     if not python.exists():
         python.symlink_to(sys.executable)
     kept = {
-        name: value for name, value in os.environ.items() if name in {"LANG", "LC_ALL", "TMPDIR"}
+        name: value
+        for name, value in os.environ.items()
+        if name in {"LANG", "LC_ALL", "TMPDIR", "PYTHONPYCACHEPREFIX"}
     }
     return {
         **kept,
         "PATH": f"{shim}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(CHECKOUT),
-        "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
         "HOME": str(folder),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,

@@ -69,6 +69,8 @@ def code_at(data: bytes) -> tuple[int, int]:
     return start, start + len(code)
 
 
+# Counting branches doubles the time of a search: the long ones are not counted, the samples are.
+@pytest.mark.no_cover
 def test_each_bit_outside_the_program_is_reported(
     small: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +87,14 @@ def test_bits_inside_the_program_are_reported(small: bytes) -> None:
     assert survey(small, sample).keys() == {"INVALID"}
 
 
+def test_bits_at_both_ends_are_reported(small: bytes) -> None:
+    """The first header, the last entry of the directory, and the end record."""
+    ends = [*range(60), *range(len(small) - 120, len(small))]
+    counts = survey(small, ends)
+    assert counts.keys() <= {"INVALID", "ERROR"} and sum(counts.values()) == 8 * 180
+
+
+@pytest.mark.no_cover
 @pytest.mark.long
 def test_every_bit_of_the_file_is_reported(small: bytes) -> None:
     counts = survey(small, range(len(small)))
@@ -101,6 +111,7 @@ def test_cut_at_every_length_and_lengthened_it_is_reported(small: bytes) -> None
         assert check(longer, VKEY).result != "VALID"
 
 
+@pytest.mark.no_cover
 def test_flips_behind_right_checksums_are_reported(told_state: dict[str, bytes]) -> None:
     """The attacker mends the CRCs: now the manifest has to find it."""
     chosen = random.Random(2)
@@ -113,6 +124,7 @@ def test_flips_behind_right_checksums_are_reported(told_state: dict[str, bytes])
             assert ours.result is Verdict.INVALID and theirs.result == "INVALID"
 
 
+@pytest.mark.no_cover
 def test_flips_that_an_insider_seals_again_are_reported(told_state: dict[str, bytes]) -> None:
     """The attacker even has the key and signs a new manifest: tree and commitments are left."""
     chosen = random.Random(3)

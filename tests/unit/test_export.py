@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from tests.support.claims import SIGNER, STRANGER, Told, opened, story
 BIG = 700
 
 
-@pytest.fixture
-def told() -> Iterator[Told]:
+@contextmanager
+def long_story() -> Iterator[Told]:
     """The story, then so many entries that there are full tiles, and one payload erased."""
     with story() as told:
         grow(told, BIG - 13)
@@ -40,6 +41,22 @@ def told() -> Iterator[Told]:
         assert isinstance(store, MemoryStore)
         store._rows[2] = store._rows[2]._replace(salt=None, payload=None)
         yield told
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """The long story, to be gone on with."""
+    with long_story() as told:
+        yield told
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export, to be copied."""
+    folder = tmp_path_factory.mktemp("sound")
+    with long_story() as told:
+        exported(told, folder)
+    return folder
 
 
 def grow(told: Told, count: int) -> None:
@@ -200,10 +217,10 @@ def damage(path: Path, how: str) -> None:
         "tile/entries/002.p/188", "payloads/000", "payloads/002.p/188", "checkpoint",
     ],
 )  # fmt: skip
-def test_each_damaged_file_is_found(told: Told, tmp_path: Path, name: str, how: str) -> None:
-    exported(told, tmp_path)
-    damage(tmp_path / name, how)
-    report = verify_url(f"folder:{tmp_path}", vkey=SIGNER.vkey)
+def test_each_damaged_file_is_found(sound: Path, tmp_path: Path, name: str, how: str) -> None:
+    folder = shutil.copytree(sound, tmp_path / "out")
+    damage(folder / name, how)
+    report = verify_url(f"folder:{folder}", vkey=SIGNER.vkey)
     assert report.result in (Verdict.INVALID, Verdict.ERROR), report
     assert report.result is Verdict.INVALID or name == "checkpoint"
 
