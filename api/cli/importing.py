@@ -18,7 +18,8 @@ from ledger.errors import MalformedError, NotFoundError
 
 if TYPE_CHECKING:
     from api.event_files import EventFile
-    from api.importing import Checked, Imported, Refused
+    from api.import_pieces import Refused
+    from api.importing import Checked, Imported
 
 __all__ = ["import_file", "refuse_options"]
 
@@ -77,7 +78,8 @@ def _check_then_append(session: Session, events: EventFile) -> None:
 
 
 def _append_what_is_good(session: Session, events: EventFile, source: str, skip_bad: Path) -> None:
-    from api.importing import append_events, pieces_of
+    from api.import_pieces import pieces_of
+    from api.importing import append_events
 
     if skip_bad.exists() and Path(source).exists() and skip_bad.samefile(source):
         raise MalformedError("is the file that is imported", where="--skip-bad")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
@@ -213,7 +213,7 @@ class Registry:
         return type_name
 
 
-@lru_cache(maxsize=None)
+@cache
 def _look_at(event_class: type[Event]) -> Callable[[str], bool]:
     return one_look(event_class)
 

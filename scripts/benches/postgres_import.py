@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,9 @@ from random import Random
 from typing import TypeVar
 
 from api.event_files import JsonLines
-from api.importing import append_events, check_events, pieces_of
+from api.import_pieces import pieces_of
+from api.importing import append_events, check_events
 from api.tuning import tune_for_writing
-from ledger.batch import prepare_batch
 from ledger.clock import system_clock
 from ledger.draft import Draft
 from ledger.opening import Ledger, create_ledger
@@ -82,8 +81,8 @@ class _Import:
 
         def once() -> float:
             begin = time.process_time()
-            for piece in pieces_of(JsonLines(BytesIO(lines)), actor=ACTOR, clock=system_clock):
-                prepare_batch(piece.drafts, key=piece.key, entropy=os.urandom)
+            for _ in pieces_of(JsonLines(BytesIO(lines)), actor=ACTOR, clock=system_clock):
+                pass
             return len(self._events) / (time.process_time() - begin)
 
         rate = median_of(once, times=self._runs)
