@@ -19,10 +19,11 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -48,6 +49,10 @@ PIECES_ALONE: Final = 16
 
 _AHEAD: Final = 2
 """Pieces that another process has before it: one that it makes, and the next."""
+
+
+Entropy = Callable[[int], bytes]
+"""Random bytes, so many; it goes to other processes with the door."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,12 @@ class Piece:
 
 
 def pieces_of(
-    events: EventFile, *, actor: str, clock: Clock, workers: int = 0
+    events: EventFile,
+    *,
+    actor: str,
+    clock: Clock,
+    workers: int = 0,
+    entropy: Entropy = os.urandom,
 ) -> Generator[Piece, None, None]:
     """Read a file to its end; memory holds a few pieces of it.
 
@@ -103,10 +113,11 @@ def pieces_of(
     when it is closed. Raises: MalformedError for a file that cannot be read on, StoreError.
     """
     cut = _cut(events)
+    made = partial(_made, events.door, actor, entropy)
     for read in cut if not workers else islice(cut, PIECES_ALONE):
-        yield _made_here(events.door, read, actor, clock())
+        yield made(read, clock())
     if workers:
-        yield from _made_everywhere(events.door, cut, actor, clock, workers)
+        yield from _made_everywhere(made, cut, clock, workers)
 
 
 class _Read(NamedTuple):
@@ -141,12 +152,12 @@ def _cut(events: EventFile) -> Iterator[_Read]:
         yield _Read(first[0], events.digest.hexdigest(), total, held)
 
 
-def _made_here(door: Door, read: _Read, actor: str, now: int) -> Piece:
+def _made(door: Door, actor: str, entropy: Entropy, read: _Read, now: int) -> Piece:
     drafts, refused = _drafted(door, read.records, actor, now)
     piece = read.piece(len(drafts), refused, b"")
     if not drafts:
         return piece
-    return replace(piece, held=prepare_batch(drafts, key=piece.key, entropy=os.urandom))
+    return replace(piece, held=prepare_batch(drafts, key=piece.key, entropy=entropy))
 
 
 def _drafted(
@@ -170,29 +181,27 @@ def _refused(line: int, error: MalformedError, raw: bytes) -> Refused:
 
 # --------------------------------------------------------------------------------- other processes
 
-_Made = tuple[int, list[Refused], bytes]
-"""How many events passed, what was refused, and the batch as bytes."""
+_Make = Callable[[_Read, int], Piece]
 
 
 def _made_everywhere(
-    door: Door, cut: Iterable[_Read], actor: str, clock: Clock, workers: int
+    make: _Make, cut: Iterable[_Read], clock: Clock, workers: int
 ) -> Iterator[Piece]:
     """The pieces in their order, each made by whoever is free: while the others have enough to do,
     this process makes one itself instead of waiting for them.
     """
-    waiting: deque[tuple[_Read, Future[_Made] | Piece]] = deque()
+    waiting: deque[Future[Piece]] = deque()
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _enter)
     try:
         for read in cut:
-            if sum(not _is_ready(made) for _, made in waiting) < _AHEAD * workers:
-                away = pool.submit(_made_there, door, read, actor, clock())
-                waiting.append((read, away))
+            if sum(not made.done() for made in waiting) < _AHEAD * workers:
+                waiting.append(pool.submit(_made_there, make, read, clock()))
             else:
-                waiting.append((read, _made_here(door, read, actor, clock())))
-            while waiting and (_is_ready(waiting[0][1]) or len(waiting) > 4 * _AHEAD * workers):
-                yield _returned(*waiting.popleft())
+                waiting.append(_at_once(make(read, clock())))
+            while waiting and (waiting[0].done() or len(waiting) > 4 * _AHEAD * workers):
+                yield waiting.popleft().result()
         while waiting:
-            yield _returned(*waiting.popleft())
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise StoreError(
             "a process that checked lines was ended from outside: run the same import again"
@@ -201,12 +210,10 @@ def _made_everywhere(
         pool.shutdown(cancel_futures=True)
 
 
-def _is_ready(made: Future[_Made] | Piece) -> bool:
-    return isinstance(made, Piece) or made.done()
-
-
-def _returned(read: _Read, made: Future[_Made] | Piece) -> Piece:
-    return made if isinstance(made, Piece) else read.piece(*made.result())
+def _at_once(piece: Piece) -> Future[Piece]:
+    made: Future[Piece] = Future()
+    made.set_result(piece)
+    return made
 
 
 def _enter() -> None:
@@ -215,6 +222,7 @@ def _enter() -> None:
     tune_for_writing()
 
 
-def _made_there(door: Door, read: _Read, actor: str, now: int) -> _Made:
-    piece = _made_here(door, read, actor, now)
-    return piece.count, piece.refused, piece.packed()
+def _made_there(make: _Make, read: _Read, now: int) -> Piece:
+    """The piece in the form in which it travels."""
+    piece = make(read, now)
+    return replace(piece, held=piece.packed())

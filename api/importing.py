@@ -15,6 +15,7 @@ rest follows. docs/importing.md, docs/adr/0076.
 from __future__ import annotations
 
 import marshal
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -99,6 +100,7 @@ def check_events(
     clock: Clock,
     keep: bool = True,
     workers: int = 0,
+    entropy: Callable[[int], bytes] = os.urandom,
     progress: Progress,
 ) -> Checked:
     """Put every record through the door; nothing is written to the ledger.
@@ -108,7 +110,8 @@ def check_events(
     """
     checked = Checked(_kept=_Spool() if keep else None)
     try:
-        with closing(pieces_of(events, actor=actor, clock=clock, workers=workers)) as pieces:
+        made = pieces_of(events, actor=actor, clock=clock, workers=workers, entropy=entropy)
+        with closing(made) as pieces:
             for piece in pieces:
                 checked.take(piece)
                 progress(piece.read, None)

@@ -79,14 +79,16 @@ def _drafted(
         taken = _taken_in(envelope, data)
         if len(envelope) != 2 + ("stream" in envelope) + ("expected_version" in envelope) + taken:
             return None
-        outside += (0 if stream is None else stream.count(":")) - taken
+        if stream is not None:
+            outside += stream.count(":") if isinstance(stream, str) else 0
+        outside -= taken
     payload = orjson.dumps(data, option=_WRITE)
     if len(payload) > MAX_PAYLOAD_BYTES:
         return None
     if text is not None and text.count(b":") != outside + payload.count(b":"):
         return None
     written = payload.decode()
-    if not shape.look()(written):
+    if not shape.fits(written):
         return None
     if may_hold_secrets(written):
         refuse_secrets(data)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cached_property
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
@@ -139,7 +139,7 @@ _CLASSES: Final[tuple[type[Event], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What the door needs of a class, looked up once."""
 
@@ -147,9 +147,10 @@ class Shape:
     validate: Callable[[Any], Event]
     stream: StreamTemplate
 
-    def look(self) -> Callable[[str], bool]:
+    @cached_property
+    def fits(self) -> Callable[[str], bool]:
         """`one_look` at a payload of this class; made when it is first asked for, in 1 ms."""
-        return _look_at(self.event_class)
+        return one_look(self.event_class)
 
 
 class Registry:
@@ -211,11 +212,6 @@ class Registry:
         while type_name in self.upcasts:
             type_name = self.upcasts[type_name].to
         return type_name
-
-
-@cache
-def _look_at(event_class: type[Event]) -> Callable[[str], bool]:
-    return one_look(event_class)
 
 
 def _shape_of(event_class: type[Event]) -> Shape:
