@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger.canonical import parse_json_object, parse_time
 from ledger.draft import Draft
 from ledger.errors import MalformedError
-from ledger.events import EVENT_TYPES, Event, draft, draft_of, parse_drafts, parse_line
+from ledger.events import EVENT_TYPES, Event, draft_of, parse_line
 from ledger.events.one_look import one_look, payload_pattern
 from ledger.events.quick import quick_draft, quick_draft_of
 from ledger.events.registry import REGISTRY
@@ -21,8 +21,8 @@ from tests.support.event_strategies import event_data, stream_for
 
 NOW = parse_time("2026-11-21T05:00:00.000000Z")
 ACTOR = "service:trainer-0"
-some = settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
-many = settings(max_examples=300, suppress_health_check=list(HealthCheck), deadline=None)
+some = settings(max_examples=5, suppress_health_check=list(HealthCheck), deadline=None)
+many = settings(max_examples=200, suppress_health_check=list(HealthCheck), deadline=None)
 
 # Classes with a rule that no pattern can say: between fields, of a number's limits, of a choice.
 NEVER_QUICK = {
@@ -85,15 +85,12 @@ def line(type_name: str, data: dict[str, Any], **beside: Any) -> bytes:
 
 
 @pytest.mark.parametrize("event_class", EVENT_TYPES.values(), ids=lambda cls: cls.TYPE)
-def test_examples_go_the_quick_way(event_class: type[Event]) -> None:
+def test_classes_that_are_never_quick(event_class: type[Event]) -> None:
     """So that a change which sends a class the long way is seen."""
     stream = event_class.EXAMPLE_STREAM
     REGISTRY[event_class.TYPE]
     assert (payload_pattern(event_class) is None) == (event_class.TYPE in NEVER_QUICK)
-    made = agree(line(event_class.TYPE, dict(event_class.EXAMPLE), stream=stream))
-    assert made is None or made == draft(
-        (event_class.TYPE, event_class.EXAMPLE), stream=stream, actor=ACTOR, now=NOW
-    )
+    agree(line(event_class.TYPE, dict(event_class.EXAMPLE), stream=stream))
 
 
 def test_most_examples_are_quick() -> None:
@@ -311,7 +308,9 @@ def test_control_a_number_that_lost_digits_has_an_exponent() -> None:
         assert b"e" in orjson.dumps(orjson.loads(str(number)))
 
 
-def test_control_the_plain_way_would_find_a_wrong_look() -> None:
+def test_control_the_plain_way_would_find_a_wrong_look(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = line("binding.changed/1", {**BINDING, "slot": 7})
+    assert agree(wrong) is None
+    monkeypatch.setitem(vars(REGISTRY["binding.changed/1"]), "fits", lambda payload: True)
     with pytest.raises(AssertionError):
-        assert parse_drafts(line("binding.changed/1", BINDING), ACTOR, NOW)[0] == plain(wrong)
+        agree(wrong)
