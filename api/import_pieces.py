@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from ledger.clock import Clock
     from ledger.draft import Draft
 
-__all__ = ["PIECES_ALONE", "PIECE_BYTES", "PIECE_RECORDS", "Piece", "Refused", "pieces_of"]
+__all__ = [
+    "PIECES_ALONE",
+    "PIECE_BYTES",
+    "PIECE_RECORDS",
+    "Entropy",
+    "Piece",
+    "Refused",
+    "others_here",
+    "pieces_of",
+]
 
 PIECE_RECORDS: Final = 1_000
 PIECE_BYTES: Final = 4 << 20
@@ -118,6 +127,13 @@ def pieces_of(
         yield made(read, clock())
     if workers:
         yield from _made_everywhere(made, cut, clock, workers)
+
+
+def others_here() -> int:
+    """How many processes beside this one a long file is worth on this machine: those that there are
+    processors for, four at most keep a store busy.
+    """
+    return min(4, (os.cpu_count() or 1) - 1)
 
 
 class _Read(NamedTuple):
