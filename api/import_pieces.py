@@ -156,16 +156,17 @@ class _Read(NamedTuple):
 
 
 def _cut(events: EventFile) -> Iterator[_Read]:
-    records = events.records()
-    total = 0
-    while first := next(records, None):
-        held = [first]
-        size = len(first[1])
-        while len(held) < PIECE_RECORDS and size < PIECE_BYTES and (one := next(records, None)):
-            held.append(one)
-            size += len(one[1])
-        total += size
-        yield _Read(first[0], events.digest.hexdigest(), total, held)
+    held: list[Record] = []
+    size = total = 0
+    for one in events.records():
+        held.append(one)
+        size += len(one[1])
+        if len(held) == PIECE_RECORDS or size >= PIECE_BYTES:
+            total += size
+            yield _Read(held[0][0], events.digest.hexdigest(), total, held)
+            held, size = [], 0
+    if held:
+        yield _Read(held[0][0], events.digest.hexdigest(), total + size, held)
 
 
 def _made(door: Door, actor: str, entropy: Entropy, read: _Read, now: int) -> Piece:

@@ -128,15 +128,16 @@ def in_parts(joined: bytes, size: int) -> list[bytes]:
 
 def _checked_size(drafts: Sequence[Draft]) -> int:
     """The bytes of all payloads, every draft having been looked at."""
-    size = 0
-    for position, (type_, stream, actor, payload, _) in enumerate(drafts):
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise MalformedError(
-                f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}",
-                where=f"/{position}",
-            )
-        _check_names(type_, stream, actor)
-        size += len(payload)
+    sizes = [len(draft.payload) for draft in drafts]
+    if max(sizes) > MAX_PAYLOAD_BYTES:
+        longest = max(sizes)
+        raise MalformedError(
+            f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {longest}",
+            where=f"/{sizes.index(longest)}",
+        )
+    for names in {draft[:3] for draft in drafts}:
+        _check_names(*names)
+    size = sum(sizes)
     if size > MAX_BATCH_BYTES:
         raise MalformedError(f"a batch has at most {MAX_BATCH_BYTES} bytes of payload, not {size}")
     return size

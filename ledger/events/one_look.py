@@ -58,8 +58,10 @@ def payload_pattern(event_class: type[Event]) -> str | None:
     """The pattern of the payloads that are seen to fit; None where the class has rules that no
     pattern can say.
     """
-    inner = _pattern_of(event_class.__pydantic_core_schema__)
-    return None if inner is None else f"^{inner}$"
+    try:
+        return f"^{_pattern_of(event_class.__pydantic_core_schema__)}$"
+    except _UnsayableError:
+        return None
 
 
 def _sees_nothing(payload: str) -> bool:
@@ -69,114 +71,112 @@ def _sees_nothing(payload: str) -> bool:
 # ------------------------------------------------------------------------------ schema to pattern
 
 
-def _pattern_of(schema: Schema) -> str | None:
-    """The pattern of a part of the schema, or None: it is not known, or not to be said so."""
-    reader = _READERS.get(schema["type"])
-    return None if reader is None else reader(schema)
+class _UnsayableError(Exception):
+    """A part of a schema that is not known here, or that no pattern can say."""
 
 
-def _only(schema: Schema, *known: str) -> bool:
-    """Whether the schema says nothing but what is known, and what does not concern a check."""
-    return schema.keys() <= {"type", "metadata", "ref", "serialization", *known}
+def _say(known: object) -> None:
+    """Raises _UnsayableError unless it is known."""
+    if not known:
+        raise _UnsayableError
 
 
-def _of_model(schema: Schema) -> str | None:
+def _pattern_of(schema: Schema) -> str:
+    """The pattern of a part of the schema. Raises: _UnsayableError."""
+    kind = schema["type"]
+    _say(kind in _READERS)
+    reader, known = _READERS[kind]
+    _say(schema.keys() <= {"type", "metadata", "ref", "serialization", *known.split()})
+    return reader(schema)
+
+
+def _of_model(schema: Schema) -> str:
     config = {name: value for name, value in schema["config"].items() if name != "title"}
-    if (
-        not _only(schema, "cls", "config", "custom_init", "root_model", "schema")
-        or config != {"extra_fields_behavior": "forbid", "strict": True}
-        or schema["custom_init"]
-        or schema["root_model"]
-    ):
-        return None
+    _say(config == {"extra_fields_behavior": "forbid", "strict": True})
+    _say(not schema["custom_init"] and not schema["root_model"])
     return _pattern_of(schema["schema"])
 
 
-def _of_fields(schema: Schema) -> str | None:
-    """The members in their order. That commas are where they belong is the writer's doing."""
-    if not _only(schema, "computed_fields", "fields", "model_name"):
-        return None
+def _of_fields(schema: Schema) -> str:
+    """The members in their order. That commas are where they belong is the writer's doing. A field
+    that can be left out is left out where it cannot be said.
+    """
     members: dict[str, str] = {}
     for own, field in schema["fields"].items():
-        if not _only(field, "schema", "validation_alias", "serialization_alias"):
-            return None
-        name, inner = field.get("validation_alias", own), field["schema"]
-        pattern = _pattern_of(inner)
-        if pattern is not None and isinstance(name, str):
-            optional = "?" if inner["type"] == "default" else ""
-            members[name] = f'(?:,?"{re.escape(name)}":{pattern}){optional}'
-        elif inner["type"] != "default":
-            return None
+        name, needed = field.get("validation_alias", own), field["schema"]["type"] != "default"
+        try:
+            pattern = _pattern_of(field)
+        except _UnsayableError:
+            _say(not needed)
+        else:
+            members[name] = f'(?:,?"{re.escape(name)}":{pattern}){"" if needed else "?"}'
     return r"\{" + "".join(members[name] for name in sorted(members)) + r"\}"
 
 
-def _of_default(schema: Schema) -> str | None:
-    if not _only(schema, "default", "default_factory", "default_factory_takes_data", "schema"):
-        return None
+def _of_field(schema: Schema) -> str:
+    _say(isinstance(schema.get("validation_alias", ""), str))
     return _pattern_of(schema["schema"])
 
 
-def _of_nullable(schema: Schema) -> str | None:
-    pattern = _pattern_of(schema["schema"])
-    return f"(?:null|{pattern})" if pattern is not None and _only(schema, "schema") else None
+def _of_inner(schema: Schema) -> str:
+    return _pattern_of(schema["schema"])
 
 
-def _of_union(schema: Schema) -> str | None:
+def _of_nullable(schema: Schema) -> str:
+    return f"(?:null|{_pattern_of(schema['schema'])})"
+
+
+def _of_union(schema: Schema) -> str:
     """Of two ways into a text, the compiled one; a number, where it has no limits."""
+    _say(isinstance(schema["choices"][0], tuple))
     first, label = schema["choices"][0]
     if label == FAST:
-        return _of_text(first)
-    if label == NUMBER and first["steps"][1].keys() == {"type", "allow_inf_nan", "strict"}:
-        return _NUMBER
-    return None
+        return _pattern_of(first)
+    _say(label == NUMBER)
+    _say(first["steps"][1].keys() == {"type", "allow_inf_nan", "strict"})
+    return _NUMBER
 
 
-_PLAIN_WORD = re.compile(r"[!#-\[\]-~]+")
 _SET = re.compile(r"\[([^\]]+)\]")
 
 
-def _of_text(schema: Schema) -> str | None:
+def _of_text(schema: Schema) -> str:
     """A text that JSON writes as it is: each set of signs loses the quote and the backslash."""
-    pattern = schema.get("pattern")
-    if not _only(schema, "pattern", "strict", "max_length") or not isinstance(pattern, str):
-        return None
-    if pattern == r"\S":
-        return None if "max_length" in schema else _TEXT_NOT_BLANK
-    between = _SET.sub("", pattern)
-    if schema.get("max_length") != _LONGEST or not pattern.startswith("^") or pattern[-1] != "$":
-        return None
-    if any(sign in between for sign in '."\\'):
-        return None
+    pattern, longest = str(schema.get("pattern")), schema.get("max_length")
+    if pattern == r"\S" and longest is None:
+        return _TEXT_NOT_BLANK
+    _say(longest == _LONGEST)
+    _say(re.fullmatch(r'\^[^."\\]*\$', _SET.sub("", pattern)))
     return '"' + _SET.sub(r'[[\1]&&[^"\\\\]]', pattern[1:-1]) + '"'
 
 
-def _of_integer(schema: Schema) -> str | None:
-    known = _only(schema, "ge", "le", "strict")
-    limits = (schema.get("ge"), schema.get("le"))
-    return _COUNT if known and limits == (0, MAX_SAFE_INTEGER) else None
+def _of_integer(schema: Schema) -> str:
+    _say((schema.get("ge"), schema.get("le")) == (0, MAX_SAFE_INTEGER))
+    return _COUNT
 
 
-def _of_tuple(schema: Schema) -> str | None:
-    items, least = schema["items_schema"], schema.get("min_length", 0)
-    known = _only(schema, "items_schema", "min_length", "strict", "variadic_item_index")
-    if not known or schema.get("variadic_item_index") != 0 or len(items) != 1 or least > 1:
-        return None
-    pattern = _pattern_of(items[0])
-    return None if pattern is None else rf"\[(?:,?{pattern}){'+' if least else '*'}\]"
+def _of_tuple(schema: Schema) -> str:
+    least = schema.get("min_length", 0)
+    _say(schema.get("variadic_item_index") == 0 and len(schema["items_schema"]) == 1 and least < 2)
+    return rf"\[(?:,?{_pattern_of(schema['items_schema'][0])}){'+' if least else '*'}\]"
 
 
-def _of_dict(schema: Schema) -> str | None:
+def _of_dict(schema: Schema) -> str:
     key, value = _pattern_of(schema["keys_schema"]), _pattern_of(schema["values_schema"])
-    if key is None or value is None or not _only(schema, "keys_schema", "values_schema"):
-        return None
     return rf"\{{(?:,?{key}:{value})*\}}"
 
 
-def _of_literal(schema: Schema) -> str | None:
+_PLAIN_WORD = re.compile(r"[!#-\[\]-~]+")
+
+
+def _of_literal(schema: Schema) -> str:
     words = schema["expected"]
-    if not all(isinstance(word, str) and _PLAIN_WORD.fullmatch(word) for word in words):
-        return None
+    _say(all(isinstance(word, str) and _PLAIN_WORD.fullmatch(word) for word in words))
     return f'"(?:{"|".join(map(re.escape, words))})"'
+
+
+def _of_flag(schema: Schema) -> str:
+    return "(?:true|false)"
 
 
 def _free(opening: str, closing: str, levels: int = 4) -> str:
@@ -194,24 +194,27 @@ _FREE_LIST: Final = _free(r"\[", r"\]")
 _FREE_JSON: Final = f"(?:{_PLAIN_TEXT}|{_NUMBER}|true|false|null|{_FREE_OBJECT}|{_FREE_LIST})"
 
 
-def _of_function(schema: Schema) -> str | None:
+def _of_function(schema: Schema) -> str:
     function = schema["function"]["function"]
     if is_free_object(function):
         return _FREE_OBJECT
-    return _FREE_JSON if is_free_json(function) else None
+    _say(is_free_json(function))
+    return _FREE_JSON
 
 
-_READERS: Final[Mapping[str, Callable[[Schema], str | None]]] = {
-    "model": _of_model,
-    "model-fields": _of_fields,
-    "default": _of_default,
-    "nullable": _of_nullable,
-    "union": _of_union,
-    "str": _of_text,
-    "int": _of_integer,
-    "tuple": _of_tuple,
-    "dict": _of_dict,
-    "literal": _of_literal,
-    "function-plain": _of_function,
-    "bool": lambda schema: "(?:true|false)" if _only(schema) else None,
+_READERS: Final[Mapping[str, tuple[Callable[[Schema], str], str]]] = {
+    "model": (_of_model, "cls config custom_init root_model schema"),
+    "model-fields": (_of_fields, "computed_fields fields model_name"),
+    "model-field": (_of_field, "schema validation_alias serialization_alias"),
+    "default": (_of_inner, "default default_factory default_factory_takes_data schema"),
+    "nullable": (_of_nullable, "schema"),
+    "union": (_of_union, "choices mode"),
+    "str": (_of_text, "pattern strict max_length"),
+    "int": (_of_integer, "ge le strict"),
+    "bool": (_of_flag, ""),
+    "tuple": (_of_tuple, "items_schema min_length strict variadic_item_index"),
+    "dict": (_of_dict, "keys_schema values_schema"),
+    "literal": (_of_literal, "expected"),
+    "function-plain": (_of_function, "function json_schema_input_schema"),
 }
+"""How a part is said, and what may stand in it: whatever else stands there may be a rule."""

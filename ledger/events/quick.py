@@ -71,7 +71,7 @@ def _drafted(
     keys have not been looked for yet.
     """
     type_name, data = envelope["type"], envelope["data"]
-    shape = registry[type_name]
+    shape = registry.shapes[type_name]
     stream = version = None
     outside = len(envelope) + type_name.count(":")
     if len(envelope) > 2:

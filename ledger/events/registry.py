@@ -153,15 +153,26 @@ class Shape:
         return one_look(self.event_class)
 
 
+class _Shapes(dict[str, Shape]):
+    """The shapes that are made; another one is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Shape]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, type_name: str) -> Shape:
+        return self._make(type_name)
+
+
 class Registry:
     """Names to classes, and the steps from old versions to new ones. Immutable, and thread-safe."""
 
-    __slots__ = ("_making", "_shapes", "types", "upcasts")
+    __slots__ = ("_making", "shapes", "types", "upcasts")
 
     def __init__(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] = UPCASTS
     ) -> None:
-        self._shapes: dict[str, Shape] = {}
+        self.shapes: dict[str, Shape] = _Shapes(self._made)
         self._making = Lock()
         self.types: Mapping[str, type[Event]] = MappingProxyType({cls.TYPE: cls for cls in classes})
         self.upcasts: Mapping[str, Upcast] = MappingProxyType(dict(upcasts))
@@ -172,15 +183,15 @@ class Registry:
         names the nearest known ones.
         """
         try:
-            return self._shapes[type_name]
-        except (KeyError, TypeError):
-            return self._made(type_name)
+            return self.shapes[type_name]
+        except TypeError:  # not hashable
+            raise self._unknown(type_name) from None
 
     def _made(self, type_name: str) -> Shape:
         if not isinstance(type_name, str) or type_name not in self.types:
             raise self._unknown(type_name)
         with self._making:  # of two that come at once, the second finds it built
-            return self._shapes.setdefault(type_name, _shape_of(self.types[type_name]))
+            return self.shapes.setdefault(type_name, _shape_of(self.types[type_name]))
 
     def extended(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] | None = None
