@@ -215,7 +215,7 @@ def _made_everywhere(
                 waiting.append(pool.submit(_made_there, make, read, clock()))
             else:
                 waiting.append(_at_once(make(read, clock())))
-            while waiting and (waiting[0].done() or len(waiting) > 4 * _AHEAD * workers):
+            while waiting and (waiting[0].done() or len(waiting) > 2 * _AHEAD * workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -2,9 +2,9 @@
 
 ::
 
-    fits = one_look(BindingChanged)
-    fits('{"asset_version":"model/m@7","pipeline":"p","slot":"model","stage":"production"}')  True
-    fits('{"asset_version":"model/m@7","pipeline":"p","slot":"model"}')        False: not seen so
+    fits = one_look(NoteAdded)
+    fits('{"text":"go"}', {"text": "go"})          True
+    fits('{"text":7}', {"text": 7})                False: it is not seen so
 
 True is a proof, False says nothing: then pydantic's validator decides, and explains. The pattern is
 made of the validator's own schema, and whatever is not known here (a check in Python, a length, a
@@ -16,7 +16,7 @@ a number with an exponent where an integer was too large for 64 bits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic_core import SchemaValidator, core_schema
@@ -26,7 +26,7 @@ from ledger.events.event import Event
 from ledger.events.explaining import FAST, NUMBER
 from ledger.events.free_json import is_free_json, is_free_object
 
-__all__ = ["one_look", "payload_pattern"]
+__all__ = ["Look", "one_look", "payload_pattern"]
 
 _LONGEST: Final = 512
 """What the schemas allow a name; no pattern below counts signs."""
@@ -39,19 +39,32 @@ _COUNT: Final = "[0-9]+"
 Schema = Mapping[str, Any]
 
 
-def one_look(event_class: type[Event]) -> Callable[[str], bool]:
+Look = Callable[[str, Mapping[str, Any]], bool]
+"""Whether a payload, and the data of which it was written, are seen to fit."""
+
+
+def one_look(event_class: type[Event]) -> Look:
     """The look for a class whose validator is made. It never sees a fit where there is none."""
     pattern = payload_pattern(event_class)
     if pattern is None:
         return _sees_nothing
     matches = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
+    prose = _prose(event_class)
 
-    def fits(payload: str) -> bool:
-        if len(payload) > _LONGEST and max(map(len, payload.split('"'))) > _LONGEST:
+    def fits(payload: str, data: Mapping[str, Any]) -> bool:
+        if len(payload) > _LONGEST and not _only_prose_is_long(payload, data, prose):
             return False
         return matches(payload)
 
     return fits
+
+
+def _only_prose_is_long(payload: str, data: Mapping[str, Any], prose: Sequence[str]) -> bool:
+    """Whether no name is too long: what is long between two quotes are the texts that may be.
+    Without a backslash, which no pattern matches, a text stands in one piece between its quotes.
+    """
+    long = sum(len(part) > _LONGEST for part in payload.split('"'))
+    return long == sum(len(data.get(name) or "") > _LONGEST for name in prose)
 
 
 def payload_pattern(event_class: type[Event]) -> str | None:
@@ -64,8 +77,21 @@ def payload_pattern(event_class: type[Event]) -> str | None:
         return None
 
 
-def _sees_nothing(payload: str) -> bool:
+def _sees_nothing(payload: str, data: Mapping[str, Any]) -> bool:
     return False
+
+
+def _prose(event_class: type[Event]) -> list[str]:
+    """The fields of the event itself that hold text of any length."""
+    fields = event_class.__pydantic_core_schema__["schema"]["fields"]
+    return [name for name, field in fields.items() if _is_prose(field)]
+
+
+def _is_prose(field: Schema) -> bool:
+    try:
+        return _pattern_of(field) in (_TEXT_NOT_BLANK, f"(?:null|{_TEXT_NOT_BLANK})")
+    except _UnsayableError:
+        return False
 
 
 # ------------------------------------------------------------------------------ schema to pattern

@@ -88,7 +88,7 @@ def _drafted(
     if text is not None and text.count(b":") != outside + payload.count(b":"):
         return None
     written = payload.decode()
-    if not shape.fits(written):
+    if not shape.fits(written, data):
         return None
     if may_hold_secrets(written):
         refuse_secrets(data)

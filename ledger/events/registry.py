@@ -43,7 +43,7 @@ from ledger.events.ledger_events import (
 )
 from ledger.events.monitoring import DriftDetected, MonitoringObserved
 from ledger.events.observations import ObservationRecorded
-from ledger.events.one_look import one_look
+from ledger.events.one_look import Look, one_look
 from ledger.events.pipelines import PipelineDefined
 from ledger.events.privacy import (
     ErasureBlocked,
@@ -148,7 +148,7 @@ class Shape:
     stream: StreamTemplate
 
     @cached_property
-    def fits(self) -> Callable[[str], bool]:
+    def fits(self) -> Look:
         """`one_look` at a payload of this class; made when it is first asked for, in 1 ms."""
         return one_look(self.event_class)
 
