@@ -180,7 +180,7 @@ def _draft_of_row(
 ) -> Draft:
     if isinstance(content, MalformedError):
         raise content
-    return draft_of(_envelope(columns, content), actor, now)
+    return draft_of(_envelope(columns, content), actor, now, read=True)
 
 
 def _envelope(columns: list[_Column], cells: list[str]) -> dict[str, Any]:

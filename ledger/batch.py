@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from ledger.canonical import check_name
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "body_digest",
     "check_tracked",
+    "in_parts",
     "prepare_batch",
 ]
 
@@ -56,7 +58,7 @@ class Batch(NamedTuple):
 
     def is_body_of(self, digest: bytes, salt: bytes) -> bool:
         """Whether `digest`, made with `salt`, is that of this body."""
-        return body_digest(salt, _contents(self.drafts)) == digest
+        return _digest_of(salt, self.drafts) == digest
 
 
 def prepare_batch(
@@ -75,8 +77,7 @@ def prepare_batch(
     if tracked is not None:
         check_tracked(tracked)
     size = _checked_size(drafts)
-    random = entropy(SALT_SIZE * len(drafts))
-    salts = [random[at : at + SALT_SIZE] for at in range(0, len(random), SALT_SIZE)]
+    salts = in_parts(entropy(SALT_SIZE * len(drafts)), SALT_SIZE)
     return Batch(
         drafts=drafts,
         salts=salts,
@@ -85,7 +86,7 @@ def prepare_batch(
         ],
         size_bytes=size,
         key=key,
-        digest=b"" if key is None else body_digest(salts[0], _contents(drafts)),
+        digest=b"" if key is None else _digest_of(salts[0], drafts),
         tracked=tracked,
     )
 
@@ -103,9 +104,9 @@ def body_digest(salt: bytes, contents: Iterable[Content]) -> bytes:
     The salt goes with the payload: once it is erased, the digest says nothing about what was there.
     """
     digest = sha256(BODY_PREFIX + salt)
+    take = digest.update
     for type_, stream, actor, payload in contents:
-        names = _measured_names(type_, stream, actor)
-        digest.update(names + len(payload).to_bytes(8, "big") + payload)
+        take(_measured_names(type_, stream, actor) + len(payload).to_bytes(8, "big") + payload)
     return digest.digest()
 
 
@@ -116,21 +117,27 @@ def _measured_names(*names: str) -> bytes:
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
-def _contents(drafts: Iterable[Draft]) -> Iterable[Content]:
-    return ((draft.type, draft.stream, draft.actor, draft.payload) for draft in drafts)
+def _digest_of(salt: bytes, drafts: Iterable[Draft]) -> bytes:
+    return body_digest(salt, map(itemgetter(0, 1, 2, 3), drafts))
+
+
+def in_parts(joined: bytes, size: int) -> list[bytes]:
+    """Salts or commitments one by one, that lie in a row."""
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
 def _checked_size(drafts: Sequence[Draft]) -> int:
     """The bytes of all payloads, every draft having been looked at."""
-    size = 0
-    for position, draft in enumerate(drafts):
-        if len(draft.payload) > MAX_PAYLOAD_BYTES:
-            raise MalformedError(
-                f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {len(draft.payload)}",
-                where=f"/{position}",
-            )
-        _check_names(draft.type, draft.stream, draft.actor)
-        size += len(draft.payload)
+    sizes = [len(draft.payload) for draft in drafts]
+    if max(sizes) > MAX_PAYLOAD_BYTES:
+        longest = max(sizes)
+        raise MalformedError(
+            f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {longest}",
+            where=f"/{sizes.index(longest)}",
+        )
+    for names in {draft[:3] for draft in drafts}:
+        _check_names(*names)
+    size = sum(sizes)
     if size > MAX_BATCH_BYTES:
         raise MalformedError(f"a batch has at most {MAX_BATCH_BYTES} bytes of payload, not {size}")
     return size

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, overload
 
-from ledger.batch import check_tracked, prepare_batch
+from ledger.batch import Batch, check_tracked, prepare_batch
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.draft import Draft
@@ -83,7 +83,14 @@ class Writer:
     ) -> Future[Appended]:
         """As `append`, without waiting; waits only while the queue is full. A future that is
         cancelled before its turn is not written."""
-        batch = prepare_batch(drafts, key=idempotency_key, entropy=self._entropy, tracked=tracked)
+        return self.submit_prepared(
+            prepare_batch(drafts, key=idempotency_key, entropy=self._entropy, tracked=tracked)
+        )
+
+    def submit_prepared(self, batch: Batch) -> Future[Appended]:
+        """As `submit`, for what `prepare_batch` has made, here or in another process. That its
+        commitments are those of its payloads is the caller's promise: nothing looks at it again
+        before it is written."""
         future: Future[Appended] = Future()
         self._sequencer.put(batch, future)
         return future

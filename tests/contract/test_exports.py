@@ -72,7 +72,8 @@ def imported(ledger: Ledger) -> int:
 
     events = JsonLines(history())
     clock = SettableClock()
-    with check_events(events, actor="user:7", clock=clock, progress=silent) as checked:
+    checked = check_events(events, actor="user:7", clock=clock, entropy=seeded(), progress=silent)
+    with checked:
         return append_events(ledger.writer, checked.pieces(), progress=silent).recorded
 
 

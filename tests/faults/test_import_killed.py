@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from api.event_files import JsonLines
-from api.importing import Piece, append_events, pieces_of
+from api.import_pieces import Piece, pieces_of
+from api.importing import append_events
 from ledger.clock import system_clock
 from ledger.keys import GUARD_FILE, load_key
 from ledger.opening import open_ledger
@@ -153,13 +154,8 @@ def wait_for_entries(world: World, importing: subprocess.Popen[bytes]) -> None:
 
 
 def test_control_without_keys_it_repeats(world: World) -> None:
-    class Unkeyed(Piece):
-        key = None  # type: ignore[assignment]
-
     def without_key(piece: Piece) -> Piece:
-        return Unkeyed(
-            line=piece.line, digest="", read=0, drafts=piece.drafts, refused=piece.refused
-        )
+        return replace(piece, held=piece.batch()._replace(key=None, digest=b""))
 
     assert import_until_killed(world, Crash("committed", 3), without_key) == -signal.SIGKILL
     there = recorded(world)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.canonical import parse_time
-from ledger.draft import Draft, make_draft
+from ledger.draft import Draft, as_draft
 from ledger.errors import MalformedError, UnknownEventError
 from ledger.events import (
     MAX_PAYLOAD_BYTES,
@@ -48,7 +48,8 @@ def test_a_draft_holds_the_bytes_that_were_given_sorted() -> None:
 
 
 def test_the_quick_way_to_a_draft_makes_the_same() -> None:
-    quick = make_draft("t/1", "s", "user:7", b"{}", None)
+    quick = as_draft(("t/1", "s", "user:7", b"{}", None))
+    assert type(quick) is Draft
     assert quick == Draft(type="t/1", stream="s", actor="user:7", payload=b"{}")
     assert hash(quick) == hash(Draft(type="t/1", stream="s", actor="user:7", payload=b"{}"))
 

@@ -49,12 +49,12 @@ def _short(appended: Appended, drafts: list[Draft]) -> Appended:
 
 
 def _other_stream(appended: Appended, drafts: list[Draft]) -> Appended:
-    drafts[1] = replace(drafts[1], stream="note/elsewhere")
+    drafts[1] = drafts[1]._replace(stream="note/elsewhere")
     return appended
 
 
 def _other_type(appended: Appended, drafts: list[Draft]) -> Appended:
-    drafts[0] = replace(drafts[0], type="tag.set/1")
+    drafts[0] = drafts[0]._replace(type="tag.set/1")
     return appended
 
 

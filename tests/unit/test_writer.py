@@ -291,6 +291,16 @@ def hold(held: HeldStore, writer: Writer) -> Future[Any]:
     return future
 
 
+def test_a_batch_that_was_prepared_before_is_appended_as_it_is(ledger: Ledger) -> None:
+    batch = prepare_batch(notes(3), key="k", entropy=seeded(9))
+    done = ledger.writer.submit_prepared(batch).result(20)
+    rows = list(ledger.store.rows(done.first_index, done.first_index + 3))
+    assert [row.salt for row in rows] == batch.salts
+    assert [row.commitment for row in rows] == batch.commitments
+    assert ledger.writer.append(notes(3), idempotency_key="k").repeated
+    check_whole(ledger.store, ledger.reader)
+
+
 def test_what_waits_is_committed_as_one_group(held: HeldStore, writer: Writer) -> None:
     first = hold(held, writer)
     futures = [writer.submit(notes(2, f"note/{n}")) for n in range(10)]

@@ -206,9 +206,7 @@ def _expecting(request: Request, drafts: list[Draft]) -> list[Draft]:
         raise ProblemError(
             "malformed", "If-Match goes with one event, which names no other expected_version"
         )
-    from dataclasses import replace
-
-    return [replace(drafts[0], expected_version=int(version))]
+    return [drafts[0]._replace(expected_version=int(version))]
 
 
 def _prefers_minimal(request: Request) -> bool:
