@@ -240,7 +240,7 @@ def test_a_database_that_is_not_prepared(pg_database: str) -> None:
         with pytest.raises(NotFoundError, match="not prepared for ledgers: run `asof migrate`"):
             opening(pg_database, write=write)()
     done = migrate(pg_database, dry_run=True)
-    assert [step.number for step in done.steps] == [1, 2, 3] and done.before == 0
+    assert [step.number for step in done.steps] == [1, 2, 3, 4] and done.before == 0
     with pytest.raises(NotFoundError):
         opening(pg_database)()
 
@@ -248,9 +248,9 @@ def test_a_database_that_is_not_prepared(pg_database: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "error", "words"),
     [
-        ("INSERT INTO asof.migration VALUES (4, 'more', '')", StoreError, "newer asof"),
+        ("INSERT INTO asof.migration VALUES (5, 'more', '')", StoreError, "newer asof"),
         ("UPDATE asof.migration SET checksum = '' WHERE number = 2", TamperError, "0002 append"),
-        ("DELETE FROM asof.migration WHERE number = 3", StoreError, "lacks .* 0003 roles"),
+        ("DELETE FROM asof.migration WHERE number = 4", StoreError, "lacks .* 0004 streams"),
     ],
 )
 def test_other_migrations_are_refused(
@@ -278,9 +278,9 @@ def test_eight_may_migrate_at_once(pg_database: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert as_admin(pg_database, "SELECT count(*) FROM asof.migration") == [(3,)]
+    assert as_admin(pg_database, "SELECT count(*) FROM asof.migration") == [(4,)]
     again = migrate(pg_database)
-    assert (again.before, again.steps, again.password) == (3, (), None)
+    assert (again.before, again.steps, again.password) == (4, (), None)
 
 
 def test_only_an_administrator_migrates(pg_database: str) -> None:
@@ -305,16 +305,16 @@ def test_a_ledger_tells_of_a_migration_once(
     create_ledger(pg_url, keys=tmp_path / "keys").close()
     with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
         assert ledger.reader.size() == 1
-        assert ledger.reader.tracked("asof/schema") == 3
+        assert ledger.reader.tracked("asof/schema") == 4
     told = [*(step.applied() for step in load_migrations("postgres"))]
-    told.append(told[-1]._replace(number=4, name="more"))
+    told.append(told[-1]._replace(number=5, name="more"))
     monkeypatch.setattr(PostgresStore, "migrations", lambda self: told)
     for _ in range(2):
         with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
             assert ledger.reader.size() == 2
             record = ledger.reader.entry(1)
             assert record.type == "migration.applied/1" and record.data is not None
-            assert (record.data["migration"], record.data["from"]) == ("0004_more", "3")
+            assert (record.data["migration"], record.data["from"]) == ("0005_more", "4")
 
 
 # ------------------------------------------------------------------------- several writers

@@ -15,7 +15,7 @@ that, the batch is written as a whole or not at all, and its key tells (docs/spe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ from ledger.stores.postgres.binary import (
     text_array,
 )
 from ledger.stores.postgres.errors import explained, is_lost, translated, unknown
+from ledger.stores.postgres.stream_numbers import StreamNumbers
 from ledger.stores.statements import load_statements
 from ledger.tiles import Tile
 
@@ -57,12 +58,20 @@ class PostgresTransaction:
     """What `PostgresStore.transaction` gives. Used by one thread; ended by `commit` or `abort`."""
 
     def __init__(
-        self, connection: Connection, ledger: int | None, place: str, forecast: Forecast
+        self,
+        connection: Connection,
+        ledger: int | None,
+        place: str,
+        forecast: Forecast,
+        numbers: StreamNumbers,
     ) -> None:
         self._connection = connection
         self._ledger = ledger
         self._place = place
         self._forecast = forecast
+        self._remembered = numbers
+        self._numbers: dict[str, int] = {}  # of the streams of these rows
+        self._given: dict[str, int] = {}  # of those that begin here
         self._trusted = forecast.trusted and forecast.head is not None
         self._locked = False
         self._head: Head | None = forecast.head if self._trusted else None
@@ -89,7 +98,7 @@ class PostgresTransaction:
         self._ask()
         found = {name: self._versions[name] for name in streams if name in self._versions}
         if len(found) < len(streams):
-            found |= self._versions_of([name for name in streams if name not in found])
+            found |= self._ask_streams([name for name in streams if name not in found])
         return found
 
     def key_uses(self, keys: Collection[str]) -> dict[str, KeyUse]:
@@ -118,6 +127,7 @@ class PostgresTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Many rows go to the server while the caller links the next."""
         if of > COPY_FROM:
+            self._number(rows)
             with translated(self._place):
                 self._send(rows)
 
@@ -139,8 +149,10 @@ class PostgresTransaction:
             raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
         for one in tracked:  # those that were not foreseen are for the database to refuse
             check_grows(one, self._followers.get(one.name))
-        step = _step_values(self._ledger, before, head, tiles, keys, tracked)
-        self._written = (step, rows)
+        left = rows[self._copied :]
+        self._number(left)
+        step = _step_values(self._ledger, before, head, tiles, keys, tracked, self._given)
+        self._written = (step, left)
 
     # ---------------------------------------------------------------- asking
 
@@ -155,7 +167,9 @@ class PostgresTransaction:
             if locked is not None:
                 self._take_head(locked.fetchone())
             if "stream_versions" in asked:
-                self._versions = dict(asked["stream_versions"].fetchall())
+                self._versions = self._take_streams(
+                    self._forecast.streams, asked["stream_versions"]
+                )
             if "key_uses" in asked:
                 self._uses = _uses(asked["key_uses"])
             if "tracked_among" in asked:
@@ -189,9 +203,37 @@ class PostgresTransaction:
     def _question(self, name: str, wanted: list[str]) -> tuple[str, tuple[Any, ...]]:
         return SQL[name], (self._ledger, text_array(wanted))
 
-    def _versions_of(self, streams: list[str]) -> dict[str, int]:
+    # ---------------------------------------------------------------- streams as numbers
+
+    def _ask_streams(self, streams: list[str]) -> dict[str, int]:
+        """The versions; the numbers that come with them are remembered."""
         with translated(self._place):
-            return dict(self._connection.execute(*self._question("stream_versions", streams)))
+            asked = self._connection.execute(*self._question("stream_versions", streams))
+            return self._take_streams(streams, asked)
+
+    def _take_streams(self, streams: Collection[str], asked: psycopg.Cursor[Any]) -> dict[str, int]:
+        found = asked.fetchall()
+        self._remembered.learn({name: number for name, number, _ in found})
+        return dict.fromkeys(streams, 0) | {name: version for name, _, version in found}
+
+    def _number(self, rows: Sequence[Row]) -> None:
+        """Find the number of each row's stream, and give those that begin here theirs. What is
+        not remembered is asked for, which no COPY may be under way for."""
+        begun = {row.stream: row.index for row in rows if row.version == 1}
+        self._given |= begun
+        self._numbers |= begun
+        lacking = {row.stream for row in rows} - self._numbers.keys()
+        if not lacking:
+            return
+        self._numbers |= (found := self._remembered.among(lacking))
+        if lacking := lacking - found.keys():
+            if self._copy is not None:
+                with translated(self._place):
+                    self._end_copy()
+            self._ask_streams(list(lacking))
+            self._numbers |= (found := self._remembered.among(lacking))
+        if lacking := lacking - found.keys():
+            raise ConflictError(f"the stream {min(lacking)!r} has no entry that could be followed")
 
     # ---------------------------------------------------------------- ending
 
@@ -216,14 +258,22 @@ class PostgresTransaction:
                 self._wait_for_standby()
             return
         step, rows = self._written
+        self._remembered.give(self._given)
+        try:
+            self._commit_written(step, rows)
+        except BaseException:
+            self._remembered.take_back(self._given)
+            raise
+        self._remembered.keep(self._given)
+
+    def _commit_written(self, step: list[Any], rows: Sequence[Row]) -> None:
         if self._copied == 0 and len(rows) <= COPY_FROM:
             with self._watched():
                 self._commit_whole(step, rows)
             return
         with translated(self._place):
-            self._send(rows[self._copied :]).write(COPY_END)
-            self._copy = None
-            self._copying.close()  # the server has read everything, or says what it objects to
+            self._send(rows)
+            self._end_copy()
         with self._watched():
             self._commit_copied(step)
 
@@ -235,7 +285,7 @@ class PostgresTransaction:
 
     def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
         """One statement; its own transaction where the head was trusted."""
-        values = [*step, *_row_values(rows)]
+        values = [*step, *_row_values(rows, self._numbers)]
         if not self._locked:
             self._check_moved(self._connection.execute(SQL["append"], values).fetchone())
             return
@@ -250,8 +300,8 @@ class PostgresTransaction:
             self._connection.execute("COMMIT")
             self._check_moved(advanced.fetchone())
 
-    def _send(self, rows: Sequence[Row]) -> psycopg.Copy:
-        """Rows by COPY, which is begun with the first."""
+    def _send(self, rows: Sequence[Row]) -> None:
+        """Rows by COPY, which is begun with the first. Their streams have numbers."""
         if self._copy is None:
             self._ask()
             if not self._locked:
@@ -259,10 +309,16 @@ class PostgresTransaction:
             cursor = self._copying.enter_context(self._connection.cursor())
             self._copy = self._copying.enter_context(cursor.copy(SQL["copy_entries"]))
             self._copy.write(COPY_START)
-        for piece in copied_rows(self._ledger or 0, rows):
+        for piece in copied_rows(self._ledger or 0, rows, self._numbers):
             self._copy.write(piece)
         self._copied += len(rows)
-        return self._copy
+
+    def _end_copy(self) -> None:
+        """The server has read everything, or says what it objects to."""
+        if self._copy is not None:
+            self._copy.write(COPY_END)
+            self._copy = None
+        self._copying.close()
 
     def _lock_as_trusted(self) -> None:
         """The lock, and the head as it was believed to be, or HeadMovedError."""
@@ -346,6 +402,7 @@ def _step_values(
     tiles: Sequence[Tile],
     keys: Sequence[KeyUse],
     tracked: Sequence[Tracked],
+    named: Mapping[str, int],
 ) -> list[Any]:
     """The values of `asof.advance`: from which head to which, and what comes with it."""
     return [
@@ -363,11 +420,13 @@ def _step_values(
         int8_array([use.tree_size for use in keys]),
         text_array([one.name for one in tracked]),
         int8_array([one.position for one in tracked]),
+        text_array(list(named)),
+        int8_array(list(named.values())),
     ]
 
 
-def _row_values(rows: Sequence[Row]) -> list[Encoded]:
-    """The rows as columns, in the order of `asof.append`."""
+def _row_values(rows: Sequence[Row], numbers: Mapping[str, int]) -> list[Encoded]:
+    """The rows as columns, in the order of `asof.append`; `numbers` has that of each stream."""
     _, times, actors, streams, types, versions, commitments, salts, payloads, leaves = zip(
         *rows, strict=True
     )
@@ -375,7 +434,7 @@ def _row_values(rows: Sequence[Row]) -> list[Encoded]:
         int8_array(times),
         int4_array(versions),
         text_array(actors),
-        text_array(streams),
+        int8_array([numbers[stream] for stream in streams]),
         text_array(types),
         hash_array(commitments),
         hash_array(leaves),
