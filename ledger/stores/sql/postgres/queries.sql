@@ -45,6 +45,11 @@ SELECT id FROM asof.ledger WHERE origin = %s;
 -- name: origins
 SELECT origin FROM asof.ledger ORDER BY id;
 
+-- name: probing
+-- For a writer, which looks up single rows and nothing else. Its plans are kept, and one that was made while a table was
+-- small would go on reading all of it when it is large.
+SET enable_seqscan = off;
+
 -- name: begin_ledger
 SELECT asof.begin_ledger(%s, %s, %s, %s, %s, %s, %s);
 

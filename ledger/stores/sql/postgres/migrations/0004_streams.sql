@@ -60,7 +60,8 @@ FROM asof.entry AS e;
 DROP TABLE asof.entry;
 ALTER TABLE asof.numbered RENAME TO entry;
 ALTER TABLE asof.entry ADD CONSTRAINT entry_pkey PRIMARY KEY (ledger, idx);
-ALTER TABLE asof.entry ADD CONSTRAINT entry_ledger_stream_number_version_key UNIQUE (ledger, stream_number, version);
+-- Not the ledger first: before a bigint it would be padded to eight bytes, in every entry of the index.
+ALTER TABLE asof.entry ADD CONSTRAINT entry_stream_number_ledger_version_key UNIQUE (stream_number, ledger, version);
 ANALYZE asof.entry;
 
 CREATE TRIGGER entry_is_not_changed BEFORE UPDATE OR DELETE ON asof.entry
