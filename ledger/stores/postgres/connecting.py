@@ -32,6 +32,10 @@ LIMITS: Final = {
 }
 """For everything but an audit's long questions, which set their own."""
 
+LOOKING_UP: Final = {"enable_seqscan": "off", "jit": "off"}
+"""Everything but an audit's long questions goes by an index. Plans are kept with a connection, and
+one that was made while a table was small would go on reading all of it when it is large."""
+
 DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "asof",
     "connect_timeout": 10,
@@ -97,8 +101,8 @@ def _session(purpose: Purpose) -> dict[str, str]:
     if purpose == "admin":
         return {"lock_timeout": "60s"}
     if purpose == "reader":
-        return LIMITS | {"default_transaction_read_only": "on"}
-    return dict(LIMITS)
+        return LIMITS | LOOKING_UP | {"default_transaction_read_only": "on"}
+    return LIMITS | LOOKING_UP
 
 
 def _parsed(url: str) -> dict[str, Any]:

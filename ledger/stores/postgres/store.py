@@ -365,7 +365,6 @@ class PostgresStore:
                 check_migrations(connection, self.url)
                 check_role(connection, self.url)
                 check_schema(connection, self.url)
-                connection.execute(SQL["probing"])
         except BaseException:
             connection.close()
             raise

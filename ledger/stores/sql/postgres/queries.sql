@@ -45,11 +45,6 @@ SELECT id FROM asof.ledger WHERE origin = %s;
 -- name: origins
 SELECT origin FROM asof.ledger ORDER BY id;
 
--- name: probing
--- For a writer, which looks up single rows and nothing else. Its plans are kept, and one that was made while a table was
--- small would go on reading all of it when it is large.
-SET enable_seqscan = off;
-
 -- name: begin_ledger
 SELECT asof.begin_ledger(%s, %s, %s, %s, %s, %s, %s);
 
@@ -94,14 +89,19 @@ FROM asof.stream AS s WHERE s.ledger = %s AND s.name = ANY(%s);
 SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE ledger = %s AND key = ANY(%s);
 
 -- name: rows
--- A row whose stream has no name is a row all the same: its name is NULL.
+-- A row whose stream has no name is a row all the same: its name is NULL. LIMIT 1 keeps the planner from reading all the
+-- names there are for a piece of rows: each is looked up, and remembered for the next row of its stream.
 SELECT idx, recorded_at, actor, name, type, version, commitment, salt, payload, leaf_hash
-FROM asof.entry AS e LEFT JOIN asof.stream AS s ON s.ledger = e.ledger AND s.number = e.stream_number
+FROM asof.entry AS e LEFT JOIN LATERAL (
+    SELECT name FROM asof.stream AS s WHERE s.ledger = e.ledger AND s.number = e.stream_number LIMIT 1
+) AS named ON true
 WHERE e.ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
 
 -- name: rows_at
 SELECT idx, recorded_at, actor, name, type, version, commitment, salt, payload, leaf_hash
-FROM asof.entry AS e LEFT JOIN asof.stream AS s ON s.ledger = e.ledger AND s.number = e.stream_number
+FROM asof.entry AS e LEFT JOIN LATERAL (
+    SELECT name FROM asof.stream AS s WHERE s.ledger = e.ledger AND s.number = e.stream_number LIMIT 1
+) AS named ON true
 WHERE e.ledger = %s AND idx = ANY(%s::bigint[]) ORDER BY idx;
 
 -- name: stream_rows
@@ -130,7 +130,7 @@ SELECT coalesce(name, 'the stream of entry ' || stream_number || ', which has no
 
 -- name: patience
 -- For an audit's questions, which read everything.
-SET LOCAL statement_timeout = 0;
+SELECT set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true);
 
 -- name: one_moment
 -- What is compared is read as of one moment: others append meanwhile.
