@@ -40,6 +40,7 @@ from ledger.stores.postgres import checks as checks_module
 from ledger.stores.postgres import store as store_module
 from ledger.stores.postgres import transaction as transaction_module
 from ledger.stores.postgres.checks import schema_lines
+from ledger.stores.postgres.comparing import digests
 from ledger.stores.postgres.connecting import connect, is_alive, settings_of
 from ledger.stores.postgres.errors import explained, is_lost, translated
 from ledger.stores.postgres.waking import Waker
@@ -600,14 +601,42 @@ def test_a_missing_entry_is_found_when_times_are_searched(
         store.index_at(10)
 
 
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("entry_stream_number_ledger_version_key", "the index over streams and versions"),
+        ("stream_ledger_name_key", "the index over names of streams"),
+        ("stream_pkey", "the index over numbers of streams"),
+    ],
+)
 def test_an_index_that_differs_from_its_table_is_reported(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    pg_database: str, store: PostgresStore, index: str, words: str
 ) -> None:
-    append_rows(store, made_rows(["note/a"] * 3))
+    """It is not written to for a while, so that it lacks what came meanwhile."""
+    ready = f"UPDATE pg_index SET indisready = %s WHERE indexrelid = 'asof.{index}'::regclass"
+    rows = made_rows(["note/a", "note/a", "note/b"])
+    append_rows(store, rows[:1])
     assert store.check_integrity() == []
-    digests = iter([(3, 7), (3, 8)])
-    monkeypatch.setattr(store, "_digest", lambda *_: next(digests))
-    assert "holds other rows than the table" in store.check_integrity()[0]
+    as_admin(pg_database, ready.replace("%s", "false"))
+    append_rows(store, rows[1:])
+    as_admin(pg_database, ready.replace("%s", "true"))
+    complaints = store.check_integrity()
+    assert complaints[0] == f"{words} holds other rows than the table"
+    assert store.check_integrity(deep=False) == []
+
+
+def test_a_deep_check_is_of_one_moment(store: PostgresStore, pg_url: str) -> None:
+    """Another process appends between its questions, and is not taken for damage."""
+    append_rows(store, made_rows(["note/a"]))
+    ledger = store._id()
+    assert ledger is not None
+    with psycopg.connect(pg_url) as reading, closing(PostgresStore.open(pg_url, ORIGIN)) as other:
+        reading.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        by_table = digests(reading, ledger, "table")
+        append_rows(other, made_rows(["note/b"], start=1))
+        assert digests(reading, ledger, "index") == by_table
+        reading.commit()
+        assert digests(reading, ledger, "index") != by_table
 
 
 def test_verification_by_url(pg_url: str, tmp_path: Path) -> None:

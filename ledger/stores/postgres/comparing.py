@@ -22,9 +22,9 @@ __all__ = ["deep_complaints"]
 
 SQL = load_statements("postgres")
 INDEXES: Final = {
-    "digest_of_versions": "the index over streams and versions",
-    "digest_of_names": "the index over names of streams",
-    "digest_of_numbers": "the index over numbers of streams",
+    "versions": "the index over streams and versions",
+    "names": "the index over names of streams",
+    "numbers": "the index over numbers of streams",
 }
 Connection = psycopg.Connection[Any]
 
@@ -36,17 +36,20 @@ def deep_complaints(connection: Connection, ledger: int) -> list[str]:
     connection.execute(SQL["one_moment"])
     connection.execute(SQL["patience"])
     by_table, by_index = (digests(connection, ledger, by) for by in ("table", "index"))
+    connection.execute(SQL["by_any"])
     lines = [
         f"{words} holds other rows than the table"
         for name, words in INDEXES.items()
         if by_table[name] != by_index[name]
     ]
-    connection.execute(SQL["by_any"])
     asked = connection.execute(SQL["misnamed_streams"], {"ledger": ledger})
     return [*lines, *(str(line) for (line,) in asked.fetchall())]
 
 
 def digests(connection: Connection, ledger: int, by: str) -> dict[str, Any]:
     """Number and sum of what each index is about, read by the "table" or by the "index"."""
+    connection.execute(SQL["by_any"])
     connection.execute(SQL[f"by_{by}"])
-    return {name: connection.execute(SQL[name], (ledger,)).fetchone() for name in INDEXES}
+    return {
+        name: connection.execute(SQL[f"{name}_by_{by}"], (ledger,)).fetchone() for name in INDEXES
+    }

@@ -141,11 +141,15 @@ SELECT set_config('enable_indexscan', 'off', true), set_config('enable_indexonly
     set_config('enable_bitmapscan', 'off', true);
 
 -- name: by_index
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'on', true),
-    set_config('enable_indexonlyscan', 'on', true);
+-- With nothing to sort with, what is asked for in an order is read by the index that has that order.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true);
 
 -- name: by_any
-SELECT set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true);
+SELECT set_config(name, 'on', true) FROM pg_settings WHERE name IN (
+    'enable_seqscan', 'enable_indexscan', 'enable_indexonlyscan', 'enable_bitmapscan', 'enable_sort',
+    'enable_incremental_sort'
+);
 
 -- name: leaf_hashes
 SELECT coalesce(string_agg(leaf_hash, ''::bytea ORDER BY idx), ''::bytea) FROM asof.entry
@@ -188,15 +192,30 @@ UNION ALL
 SELECT 'the index ' || c.relname || ' is not valid' FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE c.relnamespace = 'asof'::regnamespace AND NOT (i.indisvalid AND i.indisready AND i.indislive);
 
--- name: digest_of_versions
--- A sum over (stream, version) that does not depend on the order: once by the table, once by the index.
+-- name: versions_by_table
+-- Sums that do not depend on the order: once by the table, once by the index.
 SELECT count(*), coalesce(sum(hashint8extended(stream_number, version)::numeric), 0) FROM asof.entry WHERE ledger = %s;
 
--- name: digest_of_names
+-- name: versions_by_index
+SELECT count(*), coalesce(sum(hashint8extended(stream_number, version)::numeric), 0) FROM (
+    SELECT stream_number, version FROM asof.entry WHERE ledger = %s ORDER BY stream_number, version OFFSET 0
+) AS ordered;
+
+-- name: names_by_table
 SELECT count(*), coalesce(sum(hashtextextended(name, 0)::numeric), 0) FROM asof.stream WHERE ledger = %s;
 
--- name: digest_of_numbers
+-- name: names_by_index
+SELECT count(*), coalesce(sum(hashtextextended(name, 0)::numeric), 0) FROM (
+    SELECT name FROM asof.stream WHERE ledger = %s ORDER BY name OFFSET 0
+) AS ordered;
+
+-- name: numbers_by_table
 SELECT count(*), coalesce(sum(hashint8extended(number, 0)::numeric), 0) FROM asof.stream WHERE ledger = %s;
+
+-- name: numbers_by_index
+SELECT count(*), coalesce(sum(hashint8extended(number, 0)::numeric), 0) FROM (
+    SELECT number FROM asof.stream WHERE ledger = %s ORDER BY number OFFSET 0
+) AS ordered;
 
 -- name: misnamed_streams
 -- The number of a stream is the index of its first entry, and every entry's stream has a name.
