@@ -126,7 +126,7 @@ class CarelessTransaction(PostgresTransaction):
         if not self._locked:
             self._connection.execute("BEGIN")
             self._locked = True
-        values = [*step, *_row_values(rows, self._numbers)]
+        values = [*step, *_row_values(rows, self._numbering.of)]
         answer = self._connection.execute(SQL["append"], values).fetchone()
         self._connection.execute("SET LOCAL synchronous_commit = off")
         self._check_moved(answer)

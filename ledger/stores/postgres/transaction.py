@@ -42,7 +42,7 @@ from ledger.stores.postgres.binary import (
     text_array,
 )
 from ledger.stores.postgres.errors import explained, is_lost, translated, unknown
-from ledger.stores.postgres.stream_numbers import StreamNumbers
+from ledger.stores.postgres.stream_numbers import Numbering, StreamNumbers
 from ledger.stores.statements import load_statements
 from ledger.tiles import Tile
 
@@ -70,8 +70,7 @@ class PostgresTransaction:
         self._place = place
         self._forecast = forecast
         self._remembered = numbers
-        self._numbers: dict[str, int] = {}  # of the streams of these rows
-        self._given: dict[str, int] = {}  # of those that begin here
+        self._numbering = Numbering(numbers)
         self._trusted = forecast.trusted and forecast.head is not None
         self._locked = False
         self._head: Head | None = forecast.head if self._trusted else None
@@ -151,7 +150,7 @@ class PostgresTransaction:
             check_grows(one, self._followers.get(one.name))
         left = rows[self._copied :]
         self._number(left)
-        step = _step_values(self._ledger, before, head, tiles, keys, tracked, self._given)
+        step = _step_values(self._ledger, before, head, tiles, keys, tracked, self._numbering.given)
         self._written = (step, left)
 
     # ---------------------------------------------------------------- asking
@@ -217,22 +216,16 @@ class PostgresTransaction:
         return dict.fromkeys(streams, 0) | {name: version for name, _, version in found}
 
     def _number(self, rows: Sequence[Row]) -> None:
-        """Find the number of each row's stream, and give those that begin here theirs. What is
-        not remembered is asked for, which no COPY may be under way for."""
-        begun = {row.stream: row.index for row in rows if row.version == 1}
-        self._given |= begun
-        self._numbers |= begun
-        lacking = {row.stream for row in rows} - self._numbers.keys()
-        if not lacking:
-            return
-        self._numbers |= (found := self._remembered.among(lacking))
-        if lacking := lacking - found.keys():
+        """Each row's stream has a number then. What is not remembered is asked for, which cannot be
+        done within a COPY."""
+        lacking = self._numbering.lacking(rows)
+        if lacking:
             if self._copy is not None:
                 with translated(self._place):
-                    self._end_copy()
+                    self._end_copy(self._copy)
             self._ask_streams(list(lacking))
-            self._numbers |= (found := self._remembered.among(lacking))
-        if lacking := lacking - found.keys():
+            lacking = self._numbering.lacking(rows)
+        if lacking:
             raise ConflictError(f"the stream {min(lacking)!r} has no entry that could be followed")
 
     # ---------------------------------------------------------------- ending
@@ -257,14 +250,14 @@ class PostgresTransaction:
             if self._uses:
                 self._wait_for_standby()
             return
-        step, rows = self._written
-        self._remembered.give(self._given)
+        given = self._numbering.given
+        self._remembered.give(given)
         try:
-            self._commit_written(step, rows)
+            self._commit_written(*self._written)
         except BaseException:
-            self._remembered.take_back(self._given)
+            self._remembered.take_back(given)
             raise
-        self._remembered.keep(self._given)
+        self._remembered.keep(given)
 
     def _commit_written(self, step: list[Any], rows: Sequence[Row]) -> None:
         if self._copied == 0 and len(rows) <= COPY_FROM:
@@ -272,8 +265,7 @@ class PostgresTransaction:
                 self._commit_whole(step, rows)
             return
         with translated(self._place):
-            self._send(rows)
-            self._end_copy()
+            self._end_copy(self._send(rows))
         with self._watched():
             self._commit_copied(step)
 
@@ -285,7 +277,7 @@ class PostgresTransaction:
 
     def _commit_whole(self, step: list[Any], rows: Sequence[Row]) -> None:
         """One statement; its own transaction where the head was trusted."""
-        values = [*step, *_row_values(rows, self._numbers)]
+        values = [*step, *_row_values(rows, self._numbering.of)]
         if not self._locked:
             self._check_moved(self._connection.execute(SQL["append"], values).fetchone())
             return
@@ -300,7 +292,7 @@ class PostgresTransaction:
             self._connection.execute("COMMIT")
             self._check_moved(advanced.fetchone())
 
-    def _send(self, rows: Sequence[Row]) -> None:
+    def _send(self, rows: Sequence[Row]) -> psycopg.Copy:
         """Rows by COPY, which is begun with the first. Their streams have numbers."""
         if self._copy is None:
             self._ask()
@@ -309,15 +301,15 @@ class PostgresTransaction:
             cursor = self._copying.enter_context(self._connection.cursor())
             self._copy = self._copying.enter_context(cursor.copy(SQL["copy_entries"]))
             self._copy.write(COPY_START)
-        for piece in copied_rows(self._ledger or 0, rows, self._numbers):
+        for piece in copied_rows(self._ledger or 0, rows, self._numbering.of):
             self._copy.write(piece)
         self._copied += len(rows)
+        return self._copy
 
-    def _end_copy(self) -> None:
+    def _end_copy(self, copy: psycopg.Copy) -> None:
         """The server has read everything, or says what it objects to."""
-        if self._copy is not None:
-            self._copy.write(COPY_END)
-            self._copy = None
+        copy.write(COPY_END)
+        self._copy = None
         self._copying.close()
 
     def _lock_as_trusted(self) -> None:
