@@ -45,7 +45,8 @@ COPY entry (
 """
 INSERT = """
 INSERT INTO entry (
-    idx, recorded_at, actor, stream_number, type, version, commitment, salt, payload, leaf_hash, ledger
+    idx, recorded_at, actor, stream_number, type, version, commitment, salt, payload, leaf_hash,
+    ledger
 ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 1)
 """
 

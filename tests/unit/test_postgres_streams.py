@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,9 +15,11 @@ from ledger.stores.postgres import PostgresStore, stream_numbers
 from ledger.stores.postgres.store import ROWS_A_PIECE
 from ledger.stores.postgres.stream_numbers import StreamNumbers
 from ledger.stores.postgres.transaction import COPY_FROM
+from ledger.stores.statements import load_statements
 from tests.support.stores import ORIGIN, append_rows, first_head, key_use, made_head, made_rows
 
 MANY = COPY_FROM + 1
+SQL = load_statements("postgres")
 
 
 @pytest.fixture
@@ -239,6 +242,35 @@ def test_a_stream_is_named_with_its_first_entry_only(
         with pytest.raises(psycopg.errors.IntegrityError, match="named with its first entry"):
             connection.execute(call.encode())
     assert named(pg_url) == {"note/a": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "index"),
+    [
+        ("rows", (1, 0, 4096, 4096), "stream_pkey"),
+        ("rows_at", (1, [5, 2000]), "stream_pkey"),
+        (
+            "stream_rows",
+            {"ledger": 1, "stream": "note/7", "after": 0, "most": 10},
+            "stream_ledger_name_key",
+        ),
+        ("stream_version", {"ledger": 1, "stream": "note/7"}, "stream_ledger_name_key"),
+    ],
+)
+def test_a_plan_of_the_first_day_is_not_kept(
+    store: PostgresStore, name: str, values: Any, index: str
+) -> None:
+    """Each question is asked often enough to be prepared while there is nothing, and no statistics
+    are there when there is much."""
+    with store._reading() as connection:
+        for _ in range(12):
+            connection.execute(SQL[name], values)
+        append_rows(store, made_rows([f"note/{number}" for number in range(3000)]))
+        for _ in range(12):
+            plan = connection.execute(f"EXPLAIN {SQL[name]}".encode(), values).fetchall()
+        words = " ".join(line for (line,) in plan)
+        assert f"using {index} on stream" in words and "Seq Scan" not in words
+        assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_custom_plan",)
 
 
 def test_names_come_in_pieces_as_long_as_the_prefix_lasts(store: PostgresStore) -> None:

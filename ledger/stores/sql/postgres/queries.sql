@@ -130,7 +130,7 @@ SELECT coalesce(name, 'the stream of entry ' || stream_number || ', which has no
 
 -- name: patience
 -- For an audit's questions, which read everything.
-SELECT set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true);
+SET LOCAL statement_timeout = 0;
 
 -- name: one_moment
 -- What is compared is read as of one moment: others append meanwhile.
