@@ -36,8 +36,9 @@ PLANS: Final[dict[str, dict[str, str]]] = {
     "reader": {"default_transaction_read_only": "on", "plan_cache_mode": "force_custom_plan"},
     "writer": {"enable_seqscan": "off", "jit": "off"},
 }
-"""A plan that was made while a table was empty, and is kept with the connection, would go on reading
-all of it when it is large. Readers plan each question anew; writers ask few, each by an index."""
+"""A plan that was made while a table was empty, and is kept with the connection, would go on
+reading all of it when it is large. Readers plan each question anew; writers ask few, each by an
+index."""
 
 DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "asof",
