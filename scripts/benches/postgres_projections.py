@@ -47,7 +47,8 @@ QUESTIONS = 1_000
 PEER = "eventsourcing's projection runner, an event a commit (~960/s)"
 PEER_RATE = 960
 COLUMNS = (
-    "idx, recorded_at, ledger, version, commitment, leaf_hash, actor, stream, type, salt, payload"
+    "idx, recorded_at, stream_number, ledger, version, commitment, leaf_hash, actor, type, salt, "
+    "payload"
 )
 
 
@@ -125,22 +126,28 @@ class _Bench:
         store = PostgresStore.open(self._url, origin)
         store.create(_head(origin, 0))
         number = store._id() or 0
-        made = _rows(random.Random(self._context.seed), size)
+        numbers: dict[str, int] = {}
+        made = _rows(random.Random(self._context.seed), size, numbers)
         with psycopg.connect(self._admin) as connection:
             with connection.cursor().copy(
                 f"COPY asof.entry ({COLUMNS}) FROM STDIN WITH (FORMAT binary)".encode()
             ) as copy:
                 copy.write(COPY_START)
-                for piece in copied_rows(number, made):
+                for piece in copied_rows(number, made, numbers):
                     copy.write(piece)
                 copy.write(COPY_END)
+            with connection.cursor().copy(
+                b"COPY asof.stream (ledger, name, number) FROM STDIN"
+            ) as copy:
+                for name, first in numbers.items():
+                    copy.write_row((number, name, first))
             last = START + size // BATCH * SECOND
             connection.execute(
                 "UPDATE asof.ledger SET size = %s, recorded_at = %s, root = %s WHERE id = %s",
                 (size, last, _leaf(size), number),
             )
         with psycopg.connect(self._admin, autocommit=True) as connection:
-            connection.execute("VACUUM ANALYZE asof.entry")
+            connection.execute("VACUUM ANALYZE asof.entry, asof.stream")
         return store
 
 
@@ -155,8 +162,9 @@ def _reader(store: PostgresStore) -> Reader:
     return _Reader(store, Signer.from_seed(store.origin, b"\x07" * 32).vkey)
 
 
-def _rows(chance: random.Random, size: int) -> Iterator[Row]:
-    """Entries as the writer would store them, but for commitments and leaf hashes."""
+def _rows(chance: random.Random, size: int, numbers: dict[str, int]) -> Iterator[Row]:
+    """Entries as the writer would store them, but for commitments and leaf hashes; `numbers` is
+    given those of their streams."""
     clock, versions = _Clock(), dict[str, int]()
     events = _events(chance, clock)
     for index in range(size):
@@ -164,6 +172,7 @@ def _rows(chance: random.Random, size: int) -> Iterator[Row]:
             clock.now += SECOND
         draft = next(events)
         version = versions[draft.stream] = versions.get(draft.stream, 0) + 1
+        numbers.setdefault(draft.stream, index)
         yield Row(
             index,
             clock.now,

@@ -122,15 +122,18 @@ def main(url: str, keys: str, journal_path: str, *words: str) -> None:
 class CarelessTransaction(PostgresTransaction):
     """Commits before it is durable, which the server's function does not allow from outside."""
 
+    def _send_whole(self, step: list[Any], rows: Sequence[Any]) -> None:
+        self._connection.execute("BEGIN")
+        self._locked = True
+        self._commit_whole(step, rows)
+
     def _commit_whole(self, step: list[Any], rows: Sequence[Any]) -> None:
-        if not self._locked:
-            self._connection.execute("BEGIN")
-            self._locked = True
-        values = [*step, *_row_values(rows)]
+        values = [*step, *_row_values(rows, self._numbering.of)]
         answer = self._connection.execute(SQL["append"], values).fetchone()
         self._connection.execute("SET LOCAL synchronous_commit = off")
         self._check_moved(answer)
         self._connection.execute("COMMIT")
+        self._remembered.learn(self._numbering.given)
 
 
 def be_careless() -> None:

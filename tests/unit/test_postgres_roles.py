@@ -20,13 +20,15 @@ from tests.support.ledgers import notes
 from tests.support.postgres import APP, prepared
 
 GROUPS = ("writer", "reader", "auditor", "projector")
-TABLES = ("ledger", "entry", "tile", "key_use", "follower", "migration")
+TABLES = ("ledger", "entry", "stream", "tile", "key_use", "follower", "migration")
 
 CHANGES = [
     *(f"DELETE FROM asof.{table}" for table in TABLES),
     *(f"TRUNCATE asof.{table}" for table in TABLES),
     "UPDATE asof.entry SET actor = 'user:eve' WHERE idx = 1",
     "UPDATE asof.entry SET payload = NULL, salt = NULL",
+    "UPDATE asof.stream SET name = 'note/eve'",
+    "UPDATE asof.stream SET number = 1 WHERE name = 'note/kept'",
     "UPDATE asof.ledger SET size = 1",
     "UPDATE asof.ledger SET size = size + 1, root = last_leaf",
     "UPDATE asof.ledger SET origin = 'ledger.example.com/eve'",
@@ -36,6 +38,10 @@ CHANGES = [
     "UPDATE asof.migration SET checksum = ''",
     "INSERT INTO asof.ledger OVERRIDING SYSTEM VALUE"
     " SELECT 99, 'x', 0, root, root, 0, edge, root FROM asof.ledger",
+    "INSERT INTO asof.stream (ledger, number, name) VALUES (1, 2, 'note/eve')",
+    "INSERT INTO asof.stream SELECT * FROM asof.stream ON CONFLICT (ledger, number)"
+    " DO UPDATE SET name = 'note/eve'",
+    "COPY asof.stream (ledger, number, name) FROM PROGRAM 'echo 1'",
     "INSERT INTO asof.tile VALUES (1, 0, 0, repeat('x', 8192)::bytea)",
     "INSERT INTO asof.key_use VALUES (1, 'k', repeat('x', 32)::bytea, 0, 1, 1)",
     "INSERT INTO asof.follower VALUES (1, 'eve', 1)",
@@ -48,6 +54,8 @@ CHANGES = [
     "COPY asof.entry TO '/tmp/entries'",
     "SELECT * FROM asof.ledger FOR UPDATE",
     "SELECT * FROM asof.entry FOR UPDATE",
+    "SELECT * FROM asof.stream FOR UPDATE",
+    "LOCK TABLE asof.stream IN SHARE ROW EXCLUSIVE MODE",
     "LOCK TABLE asof.ledger IN ACCESS EXCLUSIVE MODE",
     "LOCK TABLE asof.entry IN SHARE ROW EXCLUSIVE MODE",
 ]
@@ -55,6 +63,10 @@ SCHEMA = [
     "ALTER TABLE asof.entry DISABLE TRIGGER ALL",
     "ALTER TABLE asof.entry DISABLE TRIGGER entry_is_not_changed",
     "DROP TRIGGER entry_is_not_changed ON asof.entry",
+    "ALTER TABLE asof.stream DISABLE TRIGGER stream_is_not_changed",
+    "DROP TRIGGER stream_is_not_truncated ON asof.stream",
+    "ALTER TABLE asof.stream DROP CONSTRAINT stream_ledger_name_key",
+    "DROP TABLE asof.stream",
     "CREATE TRIGGER eve BEFORE INSERT ON asof.entry"
     " FOR EACH ROW EXECUTE FUNCTION asof.refuse_change()",
     "CREATE OR REPLACE FUNCTION asof.refuse_change() RETURNS trigger LANGUAGE sql AS 'SELECT NULL'",
@@ -101,7 +113,8 @@ CALLS = [
     "SELECT asof.lock_head(id, 0, 0) FROM asof.ledger",
     "SELECT asof.track(id, 'eve', 1) FROM asof.ledger",
 ]
-NOTHING = ", ".join(["'{}'"] * 10)
+NOTHING = ", ".join(["'{}'"] * 12)
+UNNAMED = ", ".join(["'{}'"] * 10)
 FORGERIES = [  # what a writer may call, with what must not come of it
     "SELECT asof.advance(id, size, root, size - 1, root, root, recorded_at, edge, root, "
     f"{NOTHING}) FROM asof.ledger",
@@ -109,6 +122,10 @@ FORGERIES = [  # what a writer may call, with what must not come of it
     f"{NOTHING}) FROM asof.ledger",
     "SELECT asof.advance(id, size, root, size + 1, 'short', root, recorded_at, edge, root, "
     f"{NOTHING}) FROM asof.ledger",
+    "SELECT asof.advance(id, size, root, size + 1, root, root, recorded_at, edge, root, "
+    f"{UNNAMED}, '{{note/eve}}', '{{7}}') FROM asof.ledger",
+    "SELECT asof.advance(id, size, root, size + 1, root, root, recorded_at, edge, root, "
+    f"{UNNAMED}, '{{note/kept}}', '{{301}}') FROM asof.ledger",
     "INSERT INTO asof.entry SELECT * FROM asof.entry",
 ]
 ALLOWED = [
@@ -205,10 +222,13 @@ def test_control_the_owner_of_the_database_is_not_stopped(kept: str) -> None:
     before = contents(kept)
     assert got_through(kept, ["ALTER TABLE asof.entry DISABLE TRIGGER ALL"]) != []
     assert got_through(kept, ["UPDATE asof.entry SET actor = 'user:eve' WHERE idx = 1"]) != []
+    assert got_through(kept, ["ALTER TABLE asof.stream DISABLE TRIGGER ALL"]) != []
+    assert got_through(kept, ["UPDATE asof.stream SET name = 'note/eve' WHERE number = 1"]) != []
     assert contents(kept) != before
 
 
 def test_playing_replica_does_not_pass_the_triggers(kept: str) -> None:
     """ENABLE ALWAYS: also for those who may set it."""
-    statement = "SET session_replication_role = replica; DELETE FROM asof.entry"
-    assert got_through(kept, [statement]) == []
+    for table in ("entry", "stream"):
+        statement = f"SET session_replication_role = replica; DELETE FROM asof.{table}"
+        assert got_through(kept, [statement]) == []

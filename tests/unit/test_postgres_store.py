@@ -40,6 +40,7 @@ from ledger.stores.postgres import checks as checks_module
 from ledger.stores.postgres import store as store_module
 from ledger.stores.postgres import transaction as transaction_module
 from ledger.stores.postgres.checks import schema_lines
+from ledger.stores.postgres.comparing import digests
 from ledger.stores.postgres.connecting import connect, is_alive, settings_of
 from ledger.stores.postgres.errors import explained, is_lost, translated
 from ledger.stores.postgres.line import Call
@@ -241,7 +242,7 @@ def test_a_database_that_is_not_prepared(pg_database: str) -> None:
         with pytest.raises(NotFoundError, match="not prepared for ledgers: run `asof migrate`"):
             opening(pg_database, write=write)()
     done = migrate(pg_database, dry_run=True)
-    assert [step.number for step in done.steps] == [1, 2, 3] and done.before == 0
+    assert [step.number for step in done.steps] == [1, 2, 3, 4] and done.before == 0
     with pytest.raises(NotFoundError):
         opening(pg_database)()
 
@@ -249,9 +250,9 @@ def test_a_database_that_is_not_prepared(pg_database: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "error", "words"),
     [
-        ("INSERT INTO asof.migration VALUES (4, 'more', '')", StoreError, "newer asof"),
+        ("INSERT INTO asof.migration VALUES (5, 'more', '')", StoreError, "newer asof"),
         ("UPDATE asof.migration SET checksum = '' WHERE number = 2", TamperError, "0002 append"),
-        ("DELETE FROM asof.migration WHERE number = 3", StoreError, "lacks .* 0003 roles"),
+        ("DELETE FROM asof.migration WHERE number = 4", StoreError, "lacks .* 0004 streams"),
     ],
 )
 def test_other_migrations_are_refused(
@@ -279,9 +280,9 @@ def test_eight_may_migrate_at_once(pg_database: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert as_admin(pg_database, "SELECT count(*) FROM asof.migration") == [(3,)]
+    assert as_admin(pg_database, "SELECT count(*) FROM asof.migration") == [(4,)]
     again = migrate(pg_database)
-    assert (again.before, again.steps, again.password) == (3, (), None)
+    assert (again.before, again.steps, again.password) == (4, (), None)
 
 
 def test_only_an_administrator_migrates(pg_database: str) -> None:
@@ -306,16 +307,16 @@ def test_a_ledger_tells_of_a_migration_once(
     create_ledger(pg_url, keys=tmp_path / "keys").close()
     with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
         assert ledger.reader.size() == 1
-        assert ledger.reader.tracked("asof/schema") == 3
+        assert ledger.reader.tracked("asof/schema") == 4
     told = [*(step.applied() for step in load_migrations("postgres"))]
-    told.append(told[-1]._replace(number=4, name="more"))
+    told.append(told[-1]._replace(number=5, name="more"))
     monkeypatch.setattr(PostgresStore, "migrations", lambda self: told)
     for _ in range(2):
         with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
             assert ledger.reader.size() == 2
             record = ledger.reader.entry(1)
             assert record.type == "migration.applied/1" and record.data is not None
-            assert (record.data["migration"], record.data["from"]) == ("0004_more", "3")
+            assert (record.data["migration"], record.data["from"]) == ("0005_more", "4")
 
 
 # ------------------------------------------------------------------------- several writers
@@ -704,14 +705,42 @@ def test_a_missing_entry_is_found_when_times_are_searched(
         store.index_at(10)
 
 
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ("entry_stream_number_ledger_version_key", "the index over streams and versions"),
+        ("stream_ledger_name_key", "the index over names of streams"),
+        ("stream_pkey", "the index over numbers of streams"),
+    ],
+)
 def test_an_index_that_differs_from_its_table_is_reported(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    pg_database: str, store: PostgresStore, index: str, words: str
 ) -> None:
-    append_rows(store, made_rows(["note/a"] * 3))
+    """It is not written to for a while, so that it lacks what came meanwhile."""
+    ready = f"UPDATE pg_index SET indisready = %s WHERE indexrelid = 'asof.{index}'::regclass"
+    rows = made_rows(["note/a", "note/a", "note/b"])
+    append_rows(store, rows[:1])
     assert store.check_integrity() == []
-    digests = iter([(3, 7), (3, 8)])
-    monkeypatch.setattr(store, "_digest", lambda *_: next(digests))
-    assert "holds other rows than the table" in store.check_integrity()[0]
+    as_admin(pg_database, ready.replace("%s", "false"))
+    append_rows(store, rows[1:])
+    as_admin(pg_database, ready.replace("%s", "true"))
+    complaints = store.check_integrity()
+    assert complaints[0] == f"{words} holds other rows than the table"
+    assert store.check_integrity(deep=False) == []
+
+
+def test_a_deep_check_is_of_one_moment(store: PostgresStore, pg_url: str) -> None:
+    """Another process appends between its questions, and is not taken for damage."""
+    append_rows(store, made_rows(["note/a"]))
+    ledger = store._id()
+    assert ledger is not None
+    with psycopg.connect(pg_url) as reading, closing(PostgresStore.open(pg_url, ORIGIN)) as other:
+        reading.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        by_table = digests(reading, ledger, "table")
+        append_rows(other, made_rows(["note/b"], start=1))
+        assert digests(reading, ledger, "index") == by_table
+        reading.commit()
+        assert digests(reading, ledger, "index") != by_table
 
 
 def test_verification_by_url(pg_url: str, tmp_path: Path) -> None:

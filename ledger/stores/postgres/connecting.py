@@ -32,6 +32,14 @@ LIMITS: Final = {
 }
 """For everything but an audit's long questions, which set their own."""
 
+PLANS: Final[dict[str, dict[str, str]]] = {
+    "reader": {"default_transaction_read_only": "on", "plan_cache_mode": "force_custom_plan"},
+    "writer": {"enable_seqscan": "off", "jit": "off"},
+}
+"""A plan that was made while a table was empty, and is kept with the connection, would go on
+reading all of it when it is large. Readers plan each question anew; writers ask few, each by an
+index."""
+
 DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "asof",
     "connect_timeout": 10,
@@ -96,9 +104,7 @@ def shown(url: str) -> str:
 def _session(purpose: Purpose) -> dict[str, str]:
     if purpose == "admin":
         return {"lock_timeout": "60s"}
-    if purpose == "reader":
-        return LIMITS | {"default_transaction_read_only": "on"}
-    return dict(LIMITS)
+    return LIMITS | PLANS[purpose]
 
 
 def _parsed(url: str) -> dict[str, Any]:

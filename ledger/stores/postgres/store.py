@@ -36,9 +36,11 @@ from ledger.stores.postgres.checks import (
     check_schema,
     check_server,
 )
+from ledger.stores.postgres.comparing import deep_complaints
 from ledger.stores.postgres.connecting import connect, is_alive, register, settings_of, shown
 from ledger.stores.postgres.errors import translated
 from ledger.stores.postgres.line import Line
+from ledger.stores.postgres.stream_numbers import StreamNumbers
 from ledger.stores.postgres.transaction import PostgresTransaction, as_head, head_values
 from ledger.stores.postgres.waking import Waker
 from ledger.stores.statements import load_statements
@@ -86,6 +88,7 @@ class PostgresStore:
         self._last_tile = (-1, -1)
         self._tiles_ahead: dict[tuple[int, int], bytes] = {}
         self._writer: Line | None = None
+        self._numbers = StreamNumbers()
         self._closed = False
         self._waker = Waker(self._notify)
         self._pool = ConnectionPool(
@@ -156,7 +159,7 @@ class PostgresStore:
         foreseen = forecast or Forecast()
         with self._append_lock:
             line = self._writable(follows=foreseen.trusted)
-            transaction = PostgresTransaction(line, self._id(), self.url, foreseen)
+            transaction = PostgresTransaction(line, self._id(), self.url, foreseen, self._numbers)
             try:
                 yield transaction
                 transaction.commit()
@@ -200,11 +203,18 @@ class PostgresStore:
             piece = self._rows(start, stop)
 
     def _rows(self, start: int, stop: int) -> list[Row]:
-        return list(map(as_row, self._ask("rows", max(start, 0), min(stop, INT8), ROWS_A_PIECE)))
+        return self._as_rows(self._ask("rows", max(start, 0), min(stop, INT8), ROWS_A_PIECE))
 
     def rows_at(self, indexes: Collection[int]) -> list[Row]:
         wanted = sorted({index for index in indexes if 0 <= index <= INT8})
-        return list(map(as_row, self._ask("rows_at", wanted)))
+        return self._as_rows(self._ask("rows_at", wanted))
+
+    def _as_rows(self, found: list[Any]) -> list[Row]:
+        """Raises TamperError for one whose stream has no name; `raw_rows` shows it."""
+        for row in found:
+            if row[3] is None:
+                raise TamperError(f"{self.url}: its stream has no name", index=row[0])
+        return list(map(as_row, found))
 
     def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
         return self._ask("rows", start, stop, stop - start)
@@ -215,7 +225,7 @@ class PostgresStore:
         left = limit
         while left is None or left > 0:
             wanted = ROWS_A_PIECE if left is None else min(left, ROWS_A_PIECE)
-            piece = list(map(as_row, self._ask("stream_rows", stream, after_version, wanted)))
+            piece = self._stream_rows(stream, after_version, wanted)
             yield from piece
             if len(piece) < wanted:
                 return
@@ -223,26 +233,20 @@ class PostgresStore:
             left = None if left is None else left - wanted
 
     def stream_version(self, stream: str) -> int:
-        found = self._ask("stream_version", stream)
+        found = self._ask_named("stream_version", stream=stream)
         return int(found[0][0]) if found else 0
 
-    def streams(self, prefix: str = "") -> Iterator[str]:
-        position = prefix
-        while piece := self._streams_from(position, prefix):
-            yield from (name for (name,) in piece)
-            position = piece[-1][0] + "\x01"
+    def _stream_rows(self, stream: str, after: int, most: int) -> list[Row]:
+        found = self._ask_named("stream_rows", stream=stream, after=after, most=most)
+        return list(map(as_row, found))
 
-    def _streams_from(self, position: str, prefix: str) -> list[Any]:
-        ledger = self._id()
-        if ledger is None:
-            return []
-        wanted = {
-            "ledger": ledger,
-            "position": position,
-            "prefix": prefix,
-            "most": ROWS_A_PIECE,
-        }
-        return self._fetch(SQL["streams_from"], wanted)
+    def streams(self, prefix: str = "") -> Iterator[str]:
+        piece = self._ask("streams_from", prefix, ROWS_A_PIECE, prefix)
+        while piece:
+            yield from (name for (name,) in piece)
+            if len(piece) < ROWS_A_PIECE:
+                return
+            piece = self._ask("streams_from", piece[-1][0] + "\x01", ROWS_A_PIECE, prefix)
 
     def stream_spans(self, size: int) -> Iterator[tuple[str, int, int, int]]:
         ledger = self._id()
@@ -250,7 +254,8 @@ class PostgresStore:
             connection.execute(SQL["patience"])
             with connection.cursor("asof_spans", binary=True) as cursor:
                 cursor.itersize = ROWS_A_PIECE
-                yield from cursor.execute(SQL["stream_spans"], (ledger, size))
+                wanted = {"ledger": ledger, "size": size}
+                yield from cursor.execute(SQL["stream_spans"], wanted)
 
     def leaf_hashes(self, start: int, stop: int) -> bytes:
         found = self._ask("leaf_hashes", start, min(stop, INT8))
@@ -302,8 +307,8 @@ class PostgresStore:
         return [Applied(*found) for found in self._fetch(SQL["migrations"], ())]
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
-        """What the server says of itself and of the schema; `deep`: that the index over streams
-        holds what the table holds, each read by itself."""
+        """What the server says of itself and of the schema; `deep`: that the indexes over streams
+        hold what the tables hold, each read by itself, and that every stream has its name."""
         lines = [str(line) for (line,) in self._fetch(SQL["damage"], ())]
         try:
             with self._reading() as connection:
@@ -311,16 +316,9 @@ class PostgresStore:
         except TamperError as exc:
             lines.append(str(exc))
         if deep and (ledger := self._id()) is not None:
-            by_table, by_index = (self._digest(ledger, by) for by in ("table", "index"))
-            if by_table != by_index:
-                lines.append("the index over streams and versions holds other rows than the table")
+            with self._reading() as connection, connection.transaction():
+                lines += deep_complaints(connection, ledger)
         return lines
-
-    def _digest(self, ledger: int, by: str) -> Any:
-        with self._reading() as connection, connection.transaction():
-            connection.execute(SQL["patience"])
-            connection.execute(SQL[f"by_{by}"])
-            return connection.execute(SQL["digest_of_versions"], (ledger,)).fetchone()
 
     def close(self) -> None:
         self._closed = True
@@ -357,6 +355,7 @@ class PostgresStore:
                 self._writer = None
         if self._writer is None:
             self._writer = Line(self._connect_writer())
+            self._numbers = StreamNumbers()  # what the server before it had may not be here
         return self._writer
 
     def _connect_writer(self) -> Connection:
@@ -384,6 +383,10 @@ class PostgresStore:
         """The answer about this ledger; nothing where it is not begun."""
         ledger = self._id()
         return [] if ledger is None else self._fetch(SQL[name], (ledger, *values))
+
+    def _ask_named(self, name: str, **values: Any) -> list[Any]:
+        ledger = self._id()
+        return [] if ledger is None else self._fetch(SQL[name], {"ledger": ledger, **values})
 
     def _fetch(self, statement: LiteralString, values: Any) -> list[Any]:
         """The whole answer. What was read on a connection that the server has dropped meanwhile is

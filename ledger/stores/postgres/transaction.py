@@ -17,7 +17,7 @@ that, the batch is written as a whole or not at all, and its key tells (docs/spe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ from ledger.stores.postgres.binary import (
 )
 from ledger.stores.postgres.errors import explained, is_lost, translated, unknown
 from ledger.stores.postgres.line import Call, Line
+from ledger.stores.postgres.stream_numbers import Numbering, StreamNumbers
 from ledger.stores.statements import load_statements
 from ledger.tiles import Tile
 
@@ -63,13 +64,22 @@ Connection = psycopg.Connection[Any]
 class PostgresTransaction:
     """What `PostgresStore.transaction` gives. Used by one thread; ended by `commit` or `abort`."""
 
-    def __init__(self, line: Line, ledger: int | None, place: str, forecast: Forecast) -> None:
+    def __init__(
+        self,
+        line: Line,
+        ledger: int | None,
+        place: str,
+        forecast: Forecast,
+        numbers: StreamNumbers,
+    ) -> None:
         self._line = line
         self._after = line.under_way
         self._call: Call | None = None
         self._ledger = ledger
         self._place = place
         self._forecast = forecast
+        self._remembered = numbers
+        self._numbering = Numbering(numbers)
         self._trusted = forecast.trusted and forecast.head is not None
         self._locked = False
         self._head: Head | None = forecast.head if self._trusted else None
@@ -100,7 +110,7 @@ class PostgresTransaction:
         self._ask()
         found = {name: self._versions[name] for name in streams if name in self._versions}
         if len(found) < len(streams):
-            found |= self._versions_of([name for name in streams if name not in found])
+            found |= self._ask_streams([name for name in streams if name not in found])
         return found
 
     def key_uses(self, keys: Collection[str]) -> dict[str, KeyUse]:
@@ -129,6 +139,7 @@ class PostgresTransaction:
     def ahead(self, rows: Sequence[Row], *, of: int) -> None:
         """Many rows go to the server while the caller links the next."""
         if of > COPY_FROM:
+            self._number(rows)
             with translated(self._place):
                 self._send(rows)
 
@@ -150,8 +161,10 @@ class PostgresTransaction:
             raise ConflictError(f"{len(rows)} rows do not lead from {before.size} to {head.size}")
         for one in tracked:  # those that were not foreseen are for the database to refuse
             check_grows(one, self._followers.get(one.name))
-        step = _step_values(self._ledger, before, head, tiles, keys, tracked)
-        self._written = (step, rows)
+        left = rows[self._copied :]
+        self._number(left)
+        step = _step_values(self._ledger, before, head, tiles, keys, tracked, self._numbering.given)
+        self._written = (step, left)
 
     # ---------------------------------------------------------------- asking
 
@@ -167,7 +180,9 @@ class PostgresTransaction:
             if locked is not None:
                 self._take_head(locked.fetchone())
             if "stream_versions" in asked:
-                self._versions = dict(asked["stream_versions"].fetchall())
+                self._versions = self._take_streams(
+                    self._forecast.streams, asked["stream_versions"]
+                )
             if "key_uses" in asked:
                 self._uses = _uses(asked["key_uses"])
             if "tracked_among" in asked:
@@ -201,9 +216,32 @@ class PostgresTransaction:
     def _question(self, name: str, wanted: list[str]) -> tuple[str, tuple[Any, ...]]:
         return SQL[name], (self._ledger, text_array(wanted))
 
-    def _versions_of(self, streams: list[str]) -> dict[str, int]:
+    # ---------------------------------------------------------------- streams as numbers
+
+    def _ask_streams(self, streams: list[str]) -> dict[str, int]:
+        """The versions; the numbers that come with them are remembered."""
+        self._check_follows()
         with translated(self._place):
-            return dict(self._connection.execute(*self._question("stream_versions", streams)))
+            asked = self._connection.execute(*self._question("stream_versions", streams))
+            return self._take_streams(streams, asked)
+
+    def _take_streams(self, streams: Collection[str], asked: psycopg.Cursor[Any]) -> dict[str, int]:
+        found = asked.fetchall()
+        self._remembered.learn({name: number for name, number, _ in found})
+        return dict.fromkeys(streams, 0) | {name: version for name, _, version in found}
+
+    def _number(self, rows: Sequence[Row]) -> None:
+        """Each row's stream has a number then. What is not remembered is asked for, which cannot be
+        done within a COPY."""
+        lacking = self._numbering.lacking(rows)
+        if lacking:
+            if self._copy is not None:
+                with translated(self._place):
+                    self._end_copy(self._copy)
+            self._ask_streams(list(lacking))
+            lacking = self._numbering.lacking(rows)
+        if lacking:
+            raise ConflictError(f"the stream {min(lacking)!r} has no entry that could be followed")
 
     # ---------------------------------------------------------------- ending
 
@@ -229,15 +267,13 @@ class PostgresTransaction:
                 self._wait_for_standby()
             return
         step, rows = self._written
-        if self._copied == 0 and len(rows) <= COPY_FROM:
+        whole = self._copied == 0 and len(rows) <= COPY_FROM
+        if whole and not self._locked:
+            self._send_whole(step, rows)
+        elif whole:
             self._commit_whole(step, rows)
-            return
-        with translated(self._place):
-            self._send(rows[self._copied :]).write(COPY_END)
-            self._copy = None
-            self._copying.close()  # the server has read everything, or says what it objects to
-        with self._watched():
-            self._commit_copied(step)
+        else:
+            self._commit_copied(step, rows)
 
     def _wait_for_standby(self) -> None:
         """Before a used key answers. A server that died while its commit waited for the standby has
@@ -245,25 +281,26 @@ class PostgresTransaction:
         with self._watched():
             self._connection.execute(SQL["wait_for_standby"])
 
-    def _commit_whole(self, step: list[Encoded], rows: Sequence[Row]) -> None:
-        """One statement; its own transaction where the head was trusted."""
-        values = [*step, *_row_values(rows)]
-        if not self._locked:
-            self._send_whole(values)
-            return
-        with self._watched(), self._connection.pipeline():
-            appended = self._connection.execute(SQL["append"], values)
-            self._connection.execute("COMMIT")
-            self._check_moved(appended.fetchone())
-
-    def _send_whole(self, values: list[Encoded]) -> None:
+    def _send_whole(self, step: list[Encoded], rows: Sequence[Row]) -> None:
+        """One statement, its own transaction, for a head that is trusted."""
         self._check_follows()
+        values = [*step, *_row_values(rows, self._numbering.of)]
         try:
             self._call = self._line.send(SQL["append"], values)
         except psycopg.Error as exc:
             raise self._failed(exc) from exc
+        self._remembered.give(self._numbering.given)
         if not self._forecast.ahead:
             self.wait()
+
+    def _commit_whole(self, step: list[Encoded], rows: Sequence[Row]) -> None:
+        """The same statement, and the end of the transaction that holds the lock."""
+        values = [*step, *_row_values(rows, self._numbering.of)]
+        with self._watched(), self._connection.pipeline():
+            appended = self._connection.execute(SQL["append"], values)
+            self._connection.execute("COMMIT")
+            self._check_moved(appended.fetchone())
+        self._remembered.learn(self._numbering.given)
 
     def _check_follows(self) -> None:
         """Nothing is sent that builds on what was not written."""
@@ -280,7 +317,15 @@ class PostgresTransaction:
         if self._call is None:
             return
         try:
-            value, warnings = self._call.answer()
+            self._check_written(self._call)
+        except AsofError:
+            self._remembered.take_back(self._numbering.given)
+            raise
+        self._remembered.keep(self._numbering.given)
+
+    def _check_written(self, call: Call) -> None:
+        try:
+            value, warnings = call.answer()
         except psycopg.errors.UniqueViolation as exc:  # whatever it is, the lock will show it
             raise _moved(self._place) from exc
         except psycopg.Error as exc:
@@ -288,14 +333,17 @@ class PostgresTransaction:
         self._check_warnings(warnings)
         self._check_moved((value == TRUE,))
 
-    def _commit_copied(self, step: list[Encoded]) -> None:
-        with self._connection.pipeline():
+    def _commit_copied(self, step: list[Encoded], rows: Sequence[Row]) -> None:
+        with translated(self._place):
+            self._end_copy(self._send(rows))
+        with self._watched(), self._connection.pipeline():
             advanced = self._connection.execute(SQL["advance"], step)
             self._connection.execute("COMMIT")
             self._check_moved(advanced.fetchone())
+        self._remembered.learn(self._numbering.given)
 
     def _send(self, rows: Sequence[Row]) -> psycopg.Copy:
-        """Rows by COPY, which is begun with the first."""
+        """Rows by COPY, which is begun with the first. Their streams have numbers."""
         if self._copy is None:
             self._ask()
             if not self._locked:
@@ -303,10 +351,16 @@ class PostgresTransaction:
             cursor = self._copying.enter_context(self._connection.cursor())
             self._copy = self._copying.enter_context(cursor.copy(SQL["copy_entries"]))
             self._copy.write(COPY_START)
-        for piece in copied_rows(self._ledger or 0, rows):
+        for piece in copied_rows(self._ledger or 0, rows, self._numbering.of):
             self._copy.write(piece)
         self._copied += len(rows)
         return self._copy
+
+    def _end_copy(self, copy: psycopg.Copy) -> None:
+        """The server has read everything, or says what it objects to."""
+        copy.write(COPY_END)
+        self._copy = None
+        self._copying.close()
 
     def _lock_as_trusted(self) -> None:
         """The lock, and the head as it was believed to be, or HeadMovedError."""
@@ -403,6 +457,7 @@ def _step_values(
     tiles: Sequence[Tile],
     keys: Sequence[KeyUse],
     tracked: Sequence[Tracked],
+    named: Mapping[str, int],
 ) -> list[Encoded]:
     """The values of `asof.advance`: from which head to which, and what comes with it."""
     return [
@@ -420,11 +475,13 @@ def _step_values(
         int8_array([use.tree_size for use in keys]),
         text_array([one.name for one in tracked]),
         int8_array([one.position for one in tracked]),
+        text_array(list(named)),
+        int8_array(list(named.values())),
     ]
 
 
-def _row_values(rows: Sequence[Row]) -> list[Encoded]:
-    """The rows as columns, in the order of `asof.append`."""
+def _row_values(rows: Sequence[Row], numbers: Mapping[str, int]) -> list[Encoded]:
+    """The rows as columns, in the order of `asof.append`; `numbers` has that of each stream."""
     _, times, actors, streams, types, versions, commitments, salts, payloads, leaves = zip(
         *rows, strict=True
     )
@@ -432,7 +489,7 @@ def _row_values(rows: Sequence[Row]) -> list[Encoded]:
         int8_array(times),
         int4_array(versions),
         text_array(actors),
-        text_array(streams),
+        int8_array([numbers[stream] for stream in streams]),
         text_array(types),
         hash_array(commitments),
         hash_array(leaves),

@@ -57,16 +57,16 @@ SELECT origin, size, root, last_leaf, recorded_at, edge, checkpoint FROM asof.le
 
 -- name: append
 SELECT asof.append(
-    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s
 );
 
 -- name: copy_entries
-COPY asof.entry (idx, recorded_at, ledger, version, commitment, leaf_hash, actor, stream, type, salt, payload)
+COPY asof.entry (idx, recorded_at, stream_number, ledger, version, commitment, leaf_hash, actor, type, salt, payload)
 FROM STDIN WITH (FORMAT binary);
 
 -- name: advance
-SELECT asof.advance(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+SELECT asof.advance(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- name: track
 SELECT asof.track(%s, %s, %s);
@@ -78,55 +78,78 @@ SELECT position FROM asof.follower WHERE ledger = %s AND name = %s;
 SELECT name, position FROM asof.follower WHERE ledger = %s AND name = ANY(%s);
 
 -- name: stream_versions
-SELECT wanted.stream, coalesce((
-    SELECT version FROM asof.entry AS e WHERE e.ledger = %s AND e.stream = wanted.stream ORDER BY version DESC LIMIT 1
+-- Of those streams that there are, with their numbers.
+SELECT s.name, s.number, coalesce((
+    SELECT version FROM asof.entry AS e
+    WHERE e.ledger = s.ledger AND e.stream_number = s.number ORDER BY version DESC LIMIT 1
 ), 0)
-FROM unnest(%s) AS wanted (stream);
+FROM asof.stream AS s WHERE s.ledger = %s AND s.name = ANY(%s);
 
 -- name: key_uses
 SELECT key, body_digest, first_index, count, tree_size FROM asof.key_use WHERE ledger = %s AND key = ANY(%s);
 
 -- name: rows
-SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
-FROM asof.entry WHERE ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
+-- A row whose stream has no name is a row all the same: its name is NULL. LIMIT 1 keeps the planner from reading all the
+-- names there are for a piece of rows: each is looked up, and remembered for the next row of its stream.
+SELECT idx, recorded_at, actor, name, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry AS e LEFT JOIN LATERAL (
+    SELECT name FROM asof.stream AS s WHERE s.ledger = e.ledger AND s.number = e.stream_number LIMIT 1
+) AS named ON true
+WHERE e.ledger = %s AND idx >= %s AND idx < %s ORDER BY idx LIMIT %s;
 
 -- name: rows_at
-SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
-FROM asof.entry WHERE ledger = %s AND idx = ANY(%s::bigint[]) ORDER BY idx;
+SELECT idx, recorded_at, actor, name, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry AS e LEFT JOIN LATERAL (
+    SELECT name FROM asof.stream AS s WHERE s.ledger = e.ledger AND s.number = e.stream_number LIMIT 1
+) AS named ON true
+WHERE e.ledger = %s AND idx = ANY(%s::bigint[]) ORDER BY idx;
 
 -- name: stream_rows
-SELECT idx, recorded_at, actor, stream, type, version, commitment, salt, payload, leaf_hash
-FROM asof.entry WHERE ledger = %s AND stream = %s AND version > %s ORDER BY version LIMIT %s;
+-- The number is found first, so that the rows come in the order of the index.
+SELECT idx, recorded_at, actor, %(stream)s, type, version, commitment, salt, payload, leaf_hash
+FROM asof.entry WHERE ledger = %(ledger)s AND stream_number = (
+    SELECT number FROM asof.stream WHERE ledger = %(ledger)s AND name = %(stream)s
+) AND version > %(after)s ORDER BY version LIMIT %(most)s;
 
 -- name: stream_version
-SELECT coalesce(max(version), 0) FROM asof.entry WHERE ledger = %s AND stream = %s;
+SELECT coalesce(max(version), 0) FROM asof.entry WHERE ledger = %(ledger)s AND stream_number = (
+    SELECT number FROM asof.stream WHERE ledger = %(ledger)s AND name = %(stream)s
+);
 
 -- name: streams_from
--- A skip scan over the index from a position on, as long as the prefix lasts: as many steps as there are streams.
-WITH RECURSIVE name (stream) AS (
-    (SELECT stream FROM asof.entry WHERE ledger = %(ledger)s AND stream >= %(position)s ORDER BY stream LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT e.stream FROM asof.entry AS e
-        WHERE e.ledger = %(ledger)s AND e.stream > name.stream ORDER BY e.stream LIMIT 1
-    ) FROM name WHERE starts_with(name.stream, %(prefix)s)
-)
-SELECT stream FROM name WHERE starts_with(stream, %(prefix)s) LIMIT %(most)s;
+-- From a position on, as long as the prefix lasts: a piece of names is looked at, whatever there is behind it.
+SELECT name FROM (
+    SELECT name FROM asof.stream WHERE ledger = %s AND name >= %s ORDER BY name LIMIT %s
+) AS piece WHERE starts_with(name, %s) ORDER BY name;
 
 -- name: stream_spans
-SELECT stream, count(*), min(version), max(version) FROM asof.entry
-WHERE ledger = %s AND idx < %s GROUP BY stream ORDER BY stream;
+SELECT coalesce(name, 'the stream of entry ' || stream_number || ', which has no name'), entries, low, high FROM (
+    SELECT stream_number, count(*) AS entries, min(version) AS low, max(version) AS high FROM asof.entry
+    WHERE ledger = %(ledger)s AND idx < %(size)s GROUP BY stream_number
+) AS span LEFT JOIN asof.stream AS s ON s.ledger = %(ledger)s AND s.number = stream_number ORDER BY name;
 
 -- name: patience
 -- For an audit's questions, which read everything.
 SET LOCAL statement_timeout = 0;
+
+-- name: one_moment
+-- What is compared is read as of one moment: others append meanwhile.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
 
 -- name: by_table
 SELECT set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true),
     set_config('enable_bitmapscan', 'off', true);
 
 -- name: by_index
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+-- With nothing to sort with, what is asked for in an order is read by the index that has that order.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true);
+
+-- name: by_any
+SELECT set_config(name, 'on', true) FROM pg_settings WHERE name IN (
+    'enable_seqscan', 'enable_indexscan', 'enable_indexonlyscan', 'enable_bitmapscan', 'enable_sort',
+    'enable_incremental_sort'
+);
 
 -- name: leaf_hashes
 SELECT coalesce(string_agg(leaf_hash, ''::bytea ORDER BY idx), ''::bytea) FROM asof.entry
@@ -169,9 +192,40 @@ UNION ALL
 SELECT 'the index ' || c.relname || ' is not valid' FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE c.relnamespace = 'asof'::regnamespace AND NOT (i.indisvalid AND i.indisready AND i.indislive);
 
--- name: digest_of_versions
--- A sum over (stream, version, place) that does not depend on the order: once by the table, once by the index.
-SELECT count(*), coalesce(sum(hashtextextended(stream, version)::numeric), 0) FROM asof.entry WHERE ledger = %s;
+-- name: versions_by_table
+-- Sums that do not depend on the order: once by the table, once by the index.
+SELECT count(*), coalesce(sum(hashint8extended(stream_number, version)::numeric), 0) FROM asof.entry WHERE ledger = %s;
+
+-- name: versions_by_index
+SELECT count(*), coalesce(sum(hashint8extended(stream_number, version)::numeric), 0) FROM (
+    SELECT stream_number, version FROM asof.entry WHERE ledger = %s ORDER BY stream_number, version OFFSET 0
+) AS ordered;
+
+-- name: names_by_table
+SELECT count(*), coalesce(sum(hashtextextended(name, 0)::numeric), 0) FROM asof.stream WHERE ledger = %s;
+
+-- name: names_by_index
+SELECT count(*), coalesce(sum(hashtextextended(name, 0)::numeric), 0) FROM (
+    SELECT name FROM asof.stream WHERE ledger = %s ORDER BY name OFFSET 0
+) AS ordered;
+
+-- name: numbers_by_table
+SELECT count(*), coalesce(sum(hashint8extended(number, 0)::numeric), 0) FROM asof.stream WHERE ledger = %s;
+
+-- name: numbers_by_index
+SELECT count(*), coalesce(sum(hashint8extended(number, 0)::numeric), 0) FROM (
+    SELECT number FROM asof.stream WHERE ledger = %s ORDER BY number OFFSET 0
+) AS ordered;
+
+-- name: misnamed_streams
+-- The number of a stream is the index of its first entry, and every entry's stream has a name.
+(SELECT format('the stream %%s is numbered %%s, which is not its first entry', quote_literal(s.name), s.number)
+FROM asof.stream AS s LEFT JOIN asof.entry AS e ON e.ledger = s.ledger AND e.idx = s.number
+WHERE s.ledger = %(ledger)s AND (e.stream_number = s.number AND e.version = 1) IS NOT TRUE ORDER BY s.number LIMIT 5)
+UNION ALL
+(SELECT format('the stream of entry %%s has no name', e.idx)
+FROM asof.entry AS e LEFT JOIN asof.stream AS s ON s.ledger = e.ledger AND s.number = e.stream_number
+WHERE e.ledger = %(ledger)s AND s.number IS NULL ORDER BY e.idx LIMIT 5);
 
 -- name: notify
 SELECT pg_notify('asof_appended', %s);
