@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+
 from api.tuning import tune_for_writing
 from ledger.note import format_vkey
 from scripts.benches.harness import Context, Measurement, median_of
@@ -71,7 +73,15 @@ def _written(context: Context, started: Server, entries: int) -> tuple[str, str]
         ]
         for future in waiting:
             future.result()
+        settle(started.admin_of(ledger))
         return started.place_of(ledger)[0], format_vkey(ledger.vkey)
+
+
+def settle(admin_url: str) -> None:
+    """As the server does by itself, a minute after so many entries: a ledger that is verified has
+    been there for longer than that."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")
 
 
 def _verified(program: Path, url: str, vkey: str, workers: int) -> tuple[float, float]:

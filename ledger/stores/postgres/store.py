@@ -203,7 +203,7 @@ class PostgresStore:
             piece = self._rows(start, stop)
 
     def _rows(self, start: int, stop: int) -> list[Row]:
-        return self._as_rows(self._ask("rows", max(start, 0), min(stop, INT8), ROWS_A_PIECE))
+        return self._as_rows(self.raw_rows(max(start, 0), min(stop, INT8), ROWS_A_PIECE))
 
     def rows_at(self, indexes: Collection[int]) -> list[Row]:
         wanted = sorted({index for index in indexes if 0 <= index <= INT8})
@@ -216,8 +216,16 @@ class PostgresStore:
                 raise TamperError(f"{self.url}: its stream has no name", index=row[0])
         return list(map(as_row, found))
 
-    def raw_rows(self, start: int, stop: int) -> list[StoredRow]:
-        return self._ask("rows", start, stop, stop - start)
+    def raw_rows(self, start: int, stop: int, most: int | None = None) -> list[StoredRow]:
+        """The names of streams are looked up for these rows alone: what was remembered of another
+        piece could have been changed since, or be of a server that is no more."""
+        found = self._ask("rows", start, stop, stop - start if most is None else most)
+        numbers = list({row[3] for row in found})
+        name_of: Any = dict(self._ask("names", numbers) if numbers else ()).get
+        return [
+            (index, at, actor, name_of(number), type_, version, commitment, salt, payload, leaf)
+            for index, at, actor, number, type_, version, commitment, salt, payload, leaf in found
+        ]
 
     def stream_rows(
         self, stream: str, after_version: int = 0, limit: int | None = None
