@@ -247,14 +247,15 @@ def test_a_stream_is_named_with_its_first_entry_only(
 @pytest.mark.parametrize(
     ("name", "values", "index"),
     [
-        ("rows", (1, 0, 4096, 4096), "stream_pkey"),
-        ("rows_at", (1, [5, 2000]), "stream_pkey"),
+        ("rows", (1, 0, 4096, 4096), "entry_pkey on entry"),
+        ("names", (1, [5, 2000]), "stream_pkey on stream"),
+        ("rows_at", (1, [5, 2000]), "stream_pkey on stream"),
         (
             "stream_rows",
             {"ledger": 1, "stream": "note/7", "after": 0, "most": 10},
-            "stream_ledger_name_key",
+            "stream_ledger_name_key on stream",
         ),
-        ("stream_version", {"ledger": 1, "stream": "note/7"}, "stream_ledger_name_key"),
+        ("stream_version", {"ledger": 1, "stream": "note/7"}, "stream_ledger_name_key on stream"),
     ],
 )
 def test_a_plan_of_the_first_day_is_not_kept(
@@ -269,7 +270,7 @@ def test_a_plan_of_the_first_day_is_not_kept(
         for _ in range(12):
             plan = connection.execute(f"EXPLAIN {SQL[name]}".encode(), values).fetchall()
         words = " ".join(line for (line,) in plan)
-        assert f"using {index} on stream" in words and "Seq Scan" not in words
+        assert f"using {index}" in words and "Seq Scan" not in words
         assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_custom_plan",)
 
 

@@ -60,7 +60,7 @@ class Line:
         return self._connection.fileno()
 
     def send(self, statement: str, values: Sequence[Encoded]) -> Call:
-        """Send a statement that gives one value, in a transaction of its own.
+        """Send a statement that gives one value, in a transaction of its own, or that ends one.
 
         Raises: psycopg.Error: it may have arrived.
         """
@@ -128,9 +128,8 @@ class Call:
             self._connection.remove_notice_handler(self._note)
 
     def answer(self) -> tuple[bytes | None, list[str]]:
-        """The value in PostgreSQL's binary format, and the warnings that came with it.
-
-        Raises: psycopg.Error.
+        """The value in PostgreSQL's binary format, or what the server says of a statement without
+        one ("COMMIT"), and the warnings that came with it. Raises: psycopg.Error.
         """
         self.finish()
         if self._error is not None:
@@ -143,7 +142,8 @@ class Call:
 
 
 def _received(server: PGconn) -> bytes | None:
-    """The value of the only row. An error may follow a row: the commit comes last."""
+    """The value of the only row, or the words of the end. An error may follow a row: the commit
+    comes last."""
     value, failed = None, None
     while True:
         while server.is_busy():
@@ -154,6 +154,8 @@ def _received(server: PGconn) -> bytes | None:
             break
         if result.status == ExecStatus.TUPLES_OK:
             value = result.get_value(0, 0)
+        elif result.status == ExecStatus.COMMAND_OK:
+            value = result.command_status
         else:
             failed = result
     if failed is not None:

@@ -58,6 +58,7 @@ __all__ = ["PostgresTransaction", "as_head", "head_values"]
 SQL = load_statements("postgres")
 COPY_FROM: Final = 192
 MAX_MISSING: Final = 20_000
+WRITTEN: Final = (TRUE, b"COMMIT")
 Connection = psycopg.Connection[Any]
 
 
@@ -284,9 +285,12 @@ class PostgresTransaction:
     def _send_whole(self, step: list[Encoded], rows: Sequence[Row]) -> None:
         """One statement, its own transaction, for a head that is trusted."""
         self._check_follows()
-        values = [*step, *_row_values(rows, self._numbering.of)]
+        self._send_last(SQL["append"], [*step, *_row_values(rows, self._numbering.of)])
+
+    def _send_last(self, statement: str, values: Sequence[Encoded]) -> None:
+        """What makes the append durable. Waited for here, unless it goes ahead."""
         try:
-            self._call = self._line.send(SQL["append"], values)
+            self._call = self._line.send(statement, values)
         except psycopg.Error as exc:
             raise self._failed(exc) from exc
         self._remembered.give(self._numbering.given)
@@ -331,16 +335,14 @@ class PostgresTransaction:
         except psycopg.Error as exc:
             raise self._failed(exc) from exc
         self._check_warnings(warnings)
-        self._check_moved((value == TRUE,))
+        self._check_moved((value in WRITTEN,))
 
     def _commit_copied(self, step: list[Encoded], rows: Sequence[Row]) -> None:
+        """The rows that are left, the new head, and the end of the transaction."""
         with translated(self._place):
             self._end_copy(self._send(rows))
-        with self._watched(), self._connection.pipeline():
-            advanced = self._connection.execute(SQL["advance"], step)
-            self._connection.execute("COMMIT")
-            self._check_moved(advanced.fetchone())
-        self._remembered.learn(self._numbering.given)
+            self._check_moved(self._connection.execute(SQL["advance"], step).fetchone())
+        self._send_last("COMMIT", [])
 
     def _send(self, rows: Sequence[Row]) -> psycopg.Copy:
         """Rows by COPY, which is begun with the first. Their streams have numbers."""
@@ -411,7 +413,8 @@ class PostgresTransaction:
 def _is_written(call: Call) -> bool:
     """Waits for an append that went ahead: whether another may build on it."""
     try:
-        return call.answer() == (TRUE, [])
+        value, warnings = call.answer()
+        return value in WRITTEN and not warnings
     except psycopg.Error:
         return False
 
