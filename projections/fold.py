@@ -56,7 +56,7 @@ Key = tuple[str, str]
 "train-42").
 """
 
-Handler = Callable[["Row"], None]
+Handler = Callable[["_Folder", "Row"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +149,14 @@ def approval_at(row: Row) -> Facts:
 
 
 class _Types(dict[str, "Handler | None"]):
-    """From a type to what is done with it, learned once per type: most entries cost one look-up."""
+    """From a type to what is done with it, learned once per type: most entries cost one look-up.
 
-    def __init__(self, families: dict[str, Handler]) -> None:
-        super().__init__()
-        self._families = families
+    Functions, not methods: a folder that held methods of its own would be a circle, and the facts
+    of each question would wait for the collector.
+    """
 
     def __missing__(self, type_name: str) -> Handler | None:
-        self[type_name] = self._families.get(family_of(type_name))
+        self[type_name] = _FAMILIES.get(family_of(type_name))
         return self[type_name]
 
 
@@ -171,19 +171,14 @@ class _Folder:
         self._scope: Final = pipeline_stream(question.pipeline, question.stage)
         self._wanted = wanted
         self._wanted_streams = None if wanted is None else {_asset_stream(ref) for ref in wanted}
-        families: dict[str, Handler] = dict.fromkeys(CHANGES, self._change)
-        families |= dict.fromkeys(STARTS, self._start)
-        families |= dict.fromkeys(ENDS, self._end)
-        families["asset.version.recorded"] = self._asset
-        families["asset.version.withdrawn"] = self._withdrawal
-        self._handlers = _Types(families)
+        self._handlers = _Types()
 
     def feed(self, rows: Iterable[Row]) -> None:
         handlers = self._handlers
         for row in rows:
             handle = handlers[row[4]]
             if handle is not None:
-                handle(row)
+                handle(self, row)
 
     # 1. changes of the pipeline itself
 
@@ -264,6 +259,15 @@ class _Folder:
         held = self.facts.first.get(key)
         if held is None or fact.entry < held.entry:
             self.facts.first[key] = fact
+
+
+_FAMILIES: Final[dict[str, Handler]] = {
+    **dict.fromkeys(CHANGES, _Folder._change),
+    **dict.fromkeys(STARTS, _Folder._start),
+    **dict.fromkeys(ENDS, _Folder._end),
+    "asset.version.recorded": _Folder._asset,
+    "asset.version.withdrawn": _Folder._withdrawal,
+}
 
 
 def _asset_stream(ref: str) -> str:
