@@ -35,6 +35,7 @@ from projections.postgres_tables import PostgresTables
 from projections.state import state
 from scripts.benches.harness import Context, Measurement
 from scripts.benches.ledger_state import ASKED, SECOND, START, _Clock, _events, _p99
+from scripts.benches.postgres_world import SETTINGS
 from scripts.clusters import Cluster, cluster_folder, newest, servers
 
 __all__ = ["rows"]
@@ -59,7 +60,9 @@ def rows(context: Context) -> Iterator[Measurement]:
     with ExitStack() as stack:
         folder = stack.enter_context(cluster_folder())
         _, bindir = newest(servers())
-        cluster = stack.enter_context(Cluster.create(folder / "projections", bindir))
+        cluster = stack.enter_context(
+            Cluster.create(folder / "projections", bindir, settings=SETTINGS)
+        )
         cluster.start()
         bench = _Bench(context, cluster.create_database("bench"))
         yield from bench.building(MIDDLE // scale)

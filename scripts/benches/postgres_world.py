@@ -35,6 +35,7 @@ __all__ = [
     "BATCH",
     "IN_FLIGHT",
     "PAYLOAD_BYTES",
+    "SETTINGS",
     "Event",
     "Server",
     "drafts_of",
