@@ -70,7 +70,6 @@ class Checked(Part):
         Annotated[Word, Field(validation_alias=AliasChoices("x", "y"))],
         Word | Count,
     ],
-    ids=repr,
 )
 def test_rules_that_no_pattern_says_are_never_seen_to_fit(field: Any) -> None:
     tried = event_of(field)
@@ -95,7 +94,6 @@ def test_rules_that_no_pattern_says_are_never_seen_to_fit(field: Any) -> None:
         (JsonObject, [{}, {"a": [1, {"b": [None]}]}], [[], 1, {"a": 1e300}, {"a": [[[[1]]]]}]),
         (Json, [None, 1, "a", [1], {"a": [{}]}], [1e300, '"']),
     ],
-    ids=repr,
 )
 def test_what_is_seen_to_fit(field: Any, good: list[Any], bad: list[Any]) -> None:
     """Good ones are seen; bad ones are not, be they wrong or only left to the validator."""
