@@ -70,6 +70,8 @@ MAX_GROUP_BYTES: Final = 16 << 20
 MAX_WAITING_ENTRIES: Final = 50_000
 MAX_WAITING_BYTES: Final = 64 << 20
 MAX_KNOWN_STREAMS: Final = 100_000
+MAX_UNASKED: Final = 200
+"""Entries that are sooner sent twice than asked for: whether their keys were used."""
 LINKED_A_PIECE: Final = 512
 
 
@@ -311,6 +313,8 @@ class Sequencer:
     def _may_follow(self, group: Sequence[Waiting], under_way: _Sent) -> bool:
         """Whether the group can be planned before the one under way is known to be written: nothing
         has to be asked for it, and no key of it is being used at this moment."""
+        if _asks_for_keys(group):
+            return False
         using = {use.key for use in under_way.written.uses} if under_way.written else set()
         return all(
             batch.tracked is None
@@ -472,8 +476,8 @@ class Sequencer:
     def _forecast(self, group: Sequence[Waiting], *, trusted: bool) -> Forecast:
         """What this group will be asked about; the versions remembered are those of our edge.
 
-        Of what goes ahead, no key is asked for: a key that was used is as good as a head that has
-        moved, and is rare.
+        Of few entries that go ahead, no key is asked for: a key that was used is as good as a head
+        that has moved, and is rare.
         """
         batches = [batch for batch, _ in group]
         streams = {draft.stream for batch in batches for draft in batch.drafts}
@@ -484,7 +488,7 @@ class Sequencer:
             trusted=trusted,
             ahead=ahead,
             streams=streams - self._versions.keys() if trusted else streams,
-            keys=() if ahead else keys,
+            keys=keys if not ahead or _asks_for_keys(group) else (),
             followers={batch.tracked.name for batch in batches if batch.tracked is not None},
         )
 
@@ -616,6 +620,11 @@ class Sequencer:
             edge=frontier.edge,
             checkpoint=sign_checkpoint(checkpoint, self._signer),
         )
+
+
+def _asks_for_keys(group: Sequence[Waiting]) -> bool:
+    count = sum(len(batch.drafts) for batch, _ in group)
+    return count > MAX_UNASKED and any(batch.key is not None for batch, _ in group)
 
 
 def _placed(batch: Batch, versions: dict[str, int]) -> list[Prepared]:

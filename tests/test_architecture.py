@@ -29,7 +29,7 @@ COMPOSITION_ROOT = "api.main"
 # fmt: off
 LAYERS = (
     ("errors",),
-    ("hashing", "canonical", "clock"),
+    ("hashing", "canonical", "clock", "bell"),
     ("asset_ref", "entry", "merkle", "tiles", "note", "commitment"),
     (
         "verdict", "chain", "checkpoint", "cosignature", "proof", "receipt", "bundle", "draft",

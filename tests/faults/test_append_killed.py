@@ -153,8 +153,13 @@ class HastyStore(CrashingStore):
 
 
 class HastyTransaction:
+    answer_at = None
+
     def __init__(self, store: HastyStore) -> None:
         self._store = store
+
+    def wait(self) -> None:
+        """It is in no hurry to know."""
 
     def head(self) -> Head | None:
         return self._store._inner.head()

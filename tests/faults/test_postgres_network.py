@@ -125,6 +125,23 @@ def test_a_server_that_falls_silent_is_not_waited_for_for_ever(
     assert ledger.reader.entry(done.first_index).data == {"text": "held"}
 
 
+def test_a_server_that_does_not_read_on_is_left_in_the_middle_of_a_word(
+    ledger: Ledger, proxy: Proxy
+) -> None:
+    """More than the network holds: it is being sent, and nobody knows how far it came."""
+    many = [note("x" * (1 << 19)) for _ in range(40)]
+    proxy.hold()
+    future = ledger.writer.submit(many, idempotency_key="many")
+    with pytest.raises(TimeoutError):
+        future.result(0.5)
+    proxy.drop()
+    with pytest.raises(UnknownOutcomeError):
+        future.result(30)
+    proxy.mend()
+    done = ledger.writer.append(many, idempotency_key="many")
+    assert not done.repeated and done.count == 40
+
+
 def test_a_server_that_nobody_reaches(ledger: Ledger, proxy: Proxy) -> None:
     proxy.refuses = True
     proxy.drop()

@@ -167,6 +167,21 @@ def test_a_used_key_is_found_under_the_lock(
     went_on(store, writer)
 
 
+def test_the_keys_of_many_entries_are_asked_for(store: AheadStore, writer: Writer) -> None:
+    many = notes(sequencing.MAX_UNASKED + 1, "note/a")
+    done = writer.append(many, idempotency_key="k")
+    first = under_way(store, writer)
+    again = writer.submit(many, idempotency_key="k")
+    unkeyed = writer.submit(many)
+    assert not store.planned.acquire(timeout=0.05), "it asks, so it waits"
+    store.go.set()
+    first.result(20)
+    assert (again.result(20).first_index, again.result().repeated) == (done.first_index, True)
+    assert unkeyed.result(20).count == len(many)
+    assert store.locked == [2], "and no lock was needed to find it"
+    went_on(store, writer)
+
+
 def test_what_has_to_ask_waits(store: AheadStore, writer: Writer) -> None:
     for more in (
         {"drafts": [note("x", "note/new")]},

@@ -43,7 +43,6 @@ from ledger.stores.postgres.checks import schema_lines
 from ledger.stores.postgres.comparing import digests
 from ledger.stores.postgres.connecting import connect, is_alive, settings_of
 from ledger.stores.postgres.errors import explained, is_lost, translated
-from ledger.stores.postgres.line import Call
 from ledger.stores.postgres.waking import Waker
 from scripts.clusters import Cluster, Server
 from scripts.clusters.accounts import SERVER_ENVIRONMENT, run_as
@@ -399,22 +398,15 @@ def test_a_connection_that_ends_under_way_is_unknown(
     sent_ahead(store, 0, 2).wait()
 
 
-def test_a_connection_that_ends_while_sending_is_unknown(
-    pg_database: str, store: PostgresStore
-) -> None:
-    """More than the network takes at once, for a server that is busy and then gone."""
-    sent_ahead(store, 0, 1).wait()
-    line = store._writer
-    assert line is not None
-    ended = threading.Timer(0.3, end_sessions, [pg_database])
-    connection = line.connection
-    connection.pgconn.send_query(b"SELECT pg_sleep(30)")
-    ended.start()
-    call = Call(connection)
-    with pytest.raises(psycopg.Error):
-        call.send(b"asof_0", [bytes(64 << 20)])
-    ended.join()
-    sent_ahead(store, 1, 2).wait()
+def test_a_stream_that_begins_twice_is_looked_into_under_the_lock(store: PostgresStore) -> None:
+    append_rows(store, made_rows(["note/a"]))
+    (twice,) = made_rows(["note/a"], start=1)
+    foreseen = Forecast(head=made_head(1), trusted=True, ahead=True)
+    with store.transaction(foreseen) as transaction:
+        transaction.write([twice], [], made_head(2), [])
+    with pytest.raises(HeadMovedError):
+        transaction.wait()
+    assert store.head() == made_head(1)
 
 
 def test_rows_that_do_not_fit_into_one_packet_go_ahead(store: PostgresStore) -> None:
@@ -576,8 +568,14 @@ def test_a_commit_with_a_warning_is_unknown(
         assert done.repeated and ledger.reader.size() == done.first_index + 1
 
 
-def test_a_word_of_the_server_is_no_warning(pg_database: str, pg_url: str, tmp_path: Path) -> None:
-    with create_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_word_of_the_server_is_no_warning(
+    pg_database: str, pg_url: str, tmp_path: Path, locked: bool
+) -> None:
+    create_ledger(pg_url, keys=tmp_path / "keys").close()
+    with open_ledger(pg_url, keys=tmp_path / "keys") as ledger:
+        if not locked:
+            ledger.writer.append([note("before")])
         as_admin(
             pg_database,
             "CREATE FUNCTION public.say() RETURNS trigger LANGUAGE plpgsql AS "
@@ -585,7 +583,7 @@ def test_a_word_of_the_server_is_no_warning(pg_database: str, pg_url: str, tmp_p
             "CREATE CONSTRAINT TRIGGER say AFTER INSERT ON asof.entry INITIALLY DEFERRED "
             "FOR EACH ROW EXECUTE FUNCTION public.say()",
         )
-        assert ledger.writer.append([note("a")]).first_index == 1
+        assert ledger.writer.append([note("a")]).first_index == (1 if locked else 2)
 
 
 def test_a_connection_that_cannot_undo_is_closed(
