@@ -385,11 +385,11 @@ def test_a_connection_that_ends_under_way_is_unknown(
     with psycopg.connect(pg_database) as holder:
         holder.execute("SELECT * FROM asof.ledger FOR UPDATE")
         sent = sent_ahead(store, 0, 2)
-        as_admin(
-            pg_database,
+        end = (
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            f"WHERE usename = '{APP}' AND query LIKE '%asof.append%' AND state = 'active'",
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
+        until(lambda: as_admin(pg_database, end) == [(True,)])
         with pytest.raises(HeadMovedError):
             sent_ahead(store, 2, 3)
         with pytest.raises(UnknownOutcomeError):
