@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -65,16 +66,24 @@ class _Import:
 
     def rows(self) -> Iterator[Measurement]:
         yield from self._prepared()
-        whole = self._raw(copy_rate, len(self._rows))
-        yield self._row("raw COPY, in one go", whole, who="PostgreSQL")
-        pieces = self._raw(copy_rate, BATCH)
-        yield self._row("raw COPY, transactions of 1,000", pieces, who="PostgreSQL")
+        yield from self._hanging()
         inserted = insert_rate(self._server, self._rows[: len(self._rows) // 5], BATCH)
         yield self._row(
             "raw INSERT (executemany), transactions of 1,000", inserted, who="PostgreSQL"
         )
-        yield from self._hanging()
-        yield from self._appended(whole, pieces)
+        chunks = _chunks(self._drafts, BATCH)
+        alone = self._median(lambda ledger: _one_at_a_time(ledger, chunks))
+        yield self._row("asof, batches of 1,000, one at a time", alone)
+        pieces, rate = self._in_turn(BATCH, BATCH)
+        yield self._row("raw COPY, transactions of 1,000", pieces, who="PostgreSQL")
+        yield self._row("asof, batches of 1,000, validated before", rate)
+        yield self._ratio(
+            "batches of 1,000 against raw COPY, same transactions", rate / pieces, 0.75
+        )
+        whole, rate = self._in_turn(len(self._rows), LARGE_BATCH)
+        yield self._row("raw COPY, in one go", whole, who="PostgreSQL")
+        yield self._row("asof, batches of 10,000, validated before", rate)
+        yield self._ratio("batches of 10,000 against raw COPY in one go", rate / whole, 0.6)
         yield from self._imported(whole)
 
     def _prepared(self) -> Iterator[Measurement]:
@@ -102,18 +111,6 @@ class _Import:
                 unit="1 = yes",
                 who="eventsourcing",
             )
-
-    def _appended(self, whole: float, raw: float) -> Iterator[Measurement]:
-        chunks = _chunks(self._drafts, BATCH)
-        alone = self._median(lambda ledger: _one_at_a_time(ledger, chunks))
-        yield self._row("asof, batches of 1,000, one at a time", alone)
-        rate = self._median(lambda ledger: _ahead(ledger, chunks, list))
-        yield self._row("asof, batches of 1,000, validated before", rate)
-        yield self._ratio("batches of 1,000 against raw COPY, same transactions", rate / raw, 0.75)
-        chunks = _chunks(self._drafts, LARGE_BATCH)
-        rate = self._median(lambda ledger: _ahead(ledger, chunks, list))
-        yield self._row("asof, batches of 10,000, validated before", rate)
-        yield self._ratio("batches of 10,000 against raw COPY in one go", rate / whole, 0.6)
 
     def _imported(self, raw: float) -> Iterator[Measurement]:
         """What a user does: with the library, event by event or with a file; with the program."""
@@ -154,8 +151,16 @@ class _Import:
         took = time.perf_counter() - begin
         return float(json.loads(done.stdout)["recorded"]) / took
 
-    def _raw(self, run: Callable[[Server, Sequence[Row], int], float], each: int) -> float:
-        return median_of(lambda: run(self._server, self._rows, each), times=self._runs)
+    def _in_turn(self, copied: int, batch: int) -> tuple[float, float]:
+        """Medians of raw COPY by so many rows and of our batches, one after the other each time:
+        what the disk does with what was written before happens to both.
+        """
+        chunks, raw, ours = _chunks(self._drafts, batch), [], []
+        for _ in range(self._runs):
+            raw.append(copy_rate(self._server, self._rows, copied))
+            with self._server.ledger() as ledger:
+                ours.append(_ahead(ledger, chunks, list))
+        return statistics.median(raw), statistics.median(ours)
 
     def _median(self, run: Callable[[Ledger], float]) -> float:
         def once() -> float:
