@@ -74,16 +74,14 @@ class _Import:
         chunks = _chunks(self._drafts, BATCH)
         alone = self._median(lambda ledger: _one_at_a_time(ledger, chunks))
         yield self._row("asof, batches of 1,000, one at a time", alone)
-        pieces, rate = self._in_turn(BATCH, BATCH)
+        pieces, rate, ratio = self._in_turn(BATCH, BATCH)
         yield self._row("raw COPY, transactions of 1,000", pieces, who="PostgreSQL")
         yield self._row("asof, batches of 1,000, validated before", rate)
-        yield self._ratio(
-            "batches of 1,000 against raw COPY, same transactions", rate / pieces, 0.75
-        )
-        whole, rate = self._in_turn(len(self._rows), LARGE_BATCH)
+        yield self._ratio("batches of 1,000 against raw COPY, same transactions", ratio, 0.75)
+        whole, rate, ratio = self._in_turn(len(self._rows), LARGE_BATCH)
         yield self._row("raw COPY, in one go", whole, who="PostgreSQL")
         yield self._row("asof, batches of 10,000, validated before", rate)
-        yield self._ratio("batches of 10,000 against raw COPY in one go", rate / whole, 0.6)
+        yield self._ratio("batches of 10,000 against raw COPY in one go", ratio, 0.6)
         yield from self._imported(whole)
 
     def _prepared(self) -> Iterator[Measurement]:
@@ -151,16 +149,17 @@ class _Import:
         took = time.perf_counter() - begin
         return float(json.loads(done.stdout)["recorded"]) / took
 
-    def _in_turn(self, copied: int, batch: int) -> tuple[float, float]:
-        """Medians of raw COPY by so many rows and of our batches, one after the other each time:
-        what the disk does with what was written before happens to both.
+    def _in_turn(self, copied: int, batch: int) -> tuple[float, float, float]:
+        """Medians of raw COPY by so many rows, of our batches, and of ours over the COPY just before
+        it: what the disk does with what was written earlier happens to both.
         """
         chunks, raw, ours = _chunks(self._drafts, batch), [], []
-        for _ in range(self._runs):
+        for _ in range(2 * self._runs - 1):
             raw.append(copy_rate(self._server, self._rows, copied))
             with self._server.ledger() as ledger:
                 ours.append(_ahead(ledger, chunks, list))
-        return statistics.median(raw), statistics.median(ours)
+        ratios = [one / other for one, other in zip(ours, raw, strict=True)]
+        return statistics.median(raw), statistics.median(ours), statistics.median(ratios)
 
     def _median(self, run: Callable[[Ledger], float]) -> float:
         def once() -> float:
