@@ -150,8 +150,8 @@ class _Import:
         return float(json.loads(done.stdout)["recorded"]) / took
 
     def _in_turn(self, copied: int, batch: int) -> tuple[float, float, float]:
-        """Medians of raw COPY by so many rows, of our batches, and of ours over the COPY just before
-        it: what the disk does with what was written earlier happens to both.
+        """Medians of raw COPY by so many rows, of our batches, and of ours over the COPY just
+        before: what the disk does with what was written earlier happens to both.
         """
         chunks, raw, ours = _chunks(self._drafts, batch), [], []
         for _ in range(2 * self._runs - 1):
