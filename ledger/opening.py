@@ -44,13 +44,13 @@ from ledger.errors import (
     StoreError,
     TamperError,
 )
+from ledger.group import Appended
 from ledger.guard import Guard, GuardMark, MemoryGuard
 from ledger.hashing import EMPTY_ROOT
 from ledger.keys import GUARD_FILE, VKEY_FILE, create_key, load_key, load_vkey
 from ledger.note import Signer, VerifierKey, format_vkey
 from ledger.places import Place, place_of
 from ledger.reader import Reader
-from ledger.sequencer import Appended
 from ledger.store import Applied, Head, Store, Tracked
 from ledger.stores.memory import MemoryStore
 from ledger.writer import Writer

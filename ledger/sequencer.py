@@ -27,43 +27,32 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from ledger.batch import Batch
 from ledger.bell import Bell
-from ledger.chain import ChainHead, Linked, Prepared, link
+from ledger.chain import ChainHead, Linked, link
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.edge import RightEdge, brought_to, load_right_edge
 from ledger.entry import EntryFormatter
 from ledger.errors import (
     AsofError,
-    ConflictError,
     HeadMovedError,
-    KeyReusedError,
     StoreError,
     TamperError,
     UnknownOutcomeError,
 )
+from ledger.group import Answer, Appended, Plan, Waiting, plan_group, refuse_all, rows_of
 from ledger.guard import Guard, GuardMark, MemoryGuard
 from ledger.merkle import BatchTree, Frontier
 from ledger.note import Signer
-from ledger.receipt import BatchReceipts, Receipt
-from ledger.store import (
-    AppendTransaction,
-    Forecast,
-    Head,
-    KeyUse,
-    Row,
-    Store,
-    Tracked,
-    as_row,
-    check_grows,
-)
+from ledger.receipt import BatchReceipts
+from ledger.store import AppendTransaction, Forecast, Head, KeyUse, Row, Store
 
-__all__ = ["Answer", "Appended", "Sequencer"]
+__all__ = ["Sequencer"]
 
 MAX_GROUP_ENTRIES: Final = 5_000
 MAX_GROUP_BYTES: Final = 16 << 20
@@ -75,45 +64,7 @@ MAX_UNASKED: Final = 200
 LINKED_A_PIECE: Final = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
-    """Where a batch stands, for ever, and the signed tree that says so.
-
-    `repeated` tells that the key had been used before: this is the first answer again. The receipts
-    are made when asked for.
-    """
-
-    first_index: int
-    count: int
-    recorded_at: int
-    tree_size: int
-    checkpoint: bytes
-    repeated: bool
-    receipts: Sequence[Receipt] = field(repr=False, compare=False)
-
-
-class Answer(Protocol):
-    """Where a result goes: a `concurrent.futures.Future`, or something lighter of its shape."""
-
-    def set_running_or_notify_cancel(self) -> bool: ...
-    def set_result(self, result: Appended, /) -> None: ...
-    def set_exception(self, exception: BaseException | None, /) -> None: ...
-
-
-Waiting = tuple[Batch, Answer]
 Repeat = Callable[[KeyUse], Appended]
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What becomes of each batch of a group, decided before anything is linked."""
-
-    versions: dict[str, int]
-    accepted: list[Waiting] = field(default_factory=list)
-    repeated: list[tuple[Waiting, KeyUse | int]] = field(default_factory=list)
-    refused: list[tuple[Waiting, AsofError]] = field(default_factory=list)
-    events: list[Prepared] = field(default_factory=list)
-    tracked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -126,7 +77,7 @@ class _Sent:
 
     group: Sequence[Waiting]
     before: RightEdge | None
-    plan: _Plan | None = None
+    plan: Plan | None = None
     written: _Written | None = None
     wait: Callable[[], None] | None = None
     answer_at: int | None = None
@@ -343,14 +294,14 @@ class Sequencer:
         except UnknownOutcomeError as exc:
             self._forget(sent)
             if self._store.recovers:
-                _refuse_all(sent.group, exc)
+                refuse_all(sent.group, exc)
             else:
                 self._stop(exc, sent.group)
         except TamperError as exc:
             self._stop(exc, sent.group)
         except AsofError as exc:
             self._forget(sent)
-            _refuse_all(sent.group, exc)
+            refuse_all(sent.group, exc)
         except BaseException as exc:
             self._stop(_unexpected(exc), sent.group)
         else:
@@ -371,7 +322,7 @@ class Sequencer:
         self._edge = sent.before
         self._versions = {}
 
-    def _settle(self, plan: _Plan, written: _Written | None) -> None:
+    def _settle(self, plan: Plan, written: _Written | None) -> None:
         """After the commit. Whatever fails now, what was committed is answered as committed."""
         trouble: AsofError | None = None
         if written is not None:
@@ -401,7 +352,7 @@ class Sequencer:
             return exc
         return None
 
-    def _answer(self, plan: _Plan, written: _Written) -> None:
+    def _answer(self, plan: Plan, written: _Written) -> None:
         head, position = written.edge.head, 0
         first, recorded_at = written.linked.first_index, written.linked.recorded_at
         for batch, answer in plan.accepted:
@@ -436,7 +387,7 @@ class Sequencer:
             self._queue.clear()
             self._waiting_entries = self._waiting_bytes = 0
             self._room.notify_all()
-        _refuse_all(group, trouble)
+        refuse_all(group, trouble)
         message = f"the writer stopped ({trouble}); nothing of this batch was written"
         for _, answer in behind:
             if answer.set_running_or_notify_cancel():
@@ -464,7 +415,7 @@ class Sequencer:
             self._contended = before is not None and transaction.head() != before.head
         self._remember(sent.plan, sent.written)
 
-    def _remember(self, plan: _Plan, written: _Written | None) -> None:
+    def _remember(self, plan: Plan, written: _Written | None) -> None:
         """What the next group builds on."""
         if written is None:
             return
@@ -494,9 +445,15 @@ class Sequencer:
 
     def _write(
         self, transaction: AppendTransaction, group: Sequence[Waiting], forecast: Forecast
-    ) -> tuple[_Plan, _Written | None]:
+    ) -> tuple[Plan, _Written | None]:
         edge = self._current_edge(transaction)
-        plan = self._planned(transaction, group, forecast)
+        plan = plan_group(
+            group,
+            versions=self._versions_of(transaction, group),
+            uses=transaction.key_uses(forecast.keys) if forecast.keys else {},
+            positions=transaction.tracked(forecast.followers) if forecast.followers else {},
+            row_at=self._row_at,
+        )
         if not plan.events:
             return plan, None
         linked, rows = self._linked(transaction, plan, edge.head)
@@ -505,30 +462,25 @@ class Sequencer:
         frontier = tree.frontier()
         tiles, full = edge.tiles.extended(leaves, tree.node)
         head = self._signed_head(frontier, linked)
-        uses = _key_uses(plan.accepted, linked.first_index, head.size)
-        positions = [Tracked(*position) for position in plan.tracked.items()]
-        transaction.write(rows, full, head, uses, positions)
+        uses = plan.key_uses(linked.first_index, head.size)
+        transaction.write(rows, full, head, uses, plan.positions())
         new_edge = RightEdge(head=head, frontier=frontier, tiles=tiles)
         return plan, _Written(new_edge, linked, tree, uses)
 
     def _linked(
-        self, transaction: AppendTransaction, plan: _Plan, head: Head
+        self, transaction: AppendTransaction, plan: Plan, head: Head
     ) -> tuple[Linked, list[Row]]:
         """The events in their places, and the rows to keep; handed over in pieces, so that the
         store can be busy with one while the next is made."""
         chain, now = ChainHead(head.size, head.last_leaf, head.recorded_at), self._clock()
-        contents = [
-            (salt, draft.payload)
-            for batch, _ in plan.accepted
-            for salt, draft in zip(batch.salts, batch.drafts, strict=True)
-        ]
+        contents = plan.contents()
         whole = Linked(head.size, max(now, head.recorded_at), [], [])
         rows: list[Row] = []
         for start in range(0, len(contents), LINKED_A_PIECE):
             stop = start + LINKED_A_PIECE
             events = plan.events[start:stop]
             piece = link(chain, events, formatter=self._formatter, now=now)
-            made = _rows(events, contents[start:stop], piece)
+            made = rows_of(events, contents[start:stop], piece)
             transaction.ahead(made, of=len(contents))
             rows += made
             whole.entries.extend(piece.entries)
@@ -555,37 +507,6 @@ class Sequencer:
         )
         return self._edge
 
-    def _planned(
-        self, transaction: AppendTransaction, group: Sequence[Waiting], forecast: Forecast
-    ) -> _Plan:
-        uses = transaction.key_uses(forecast.keys) if forecast.keys else {}
-        positions = transaction.tracked(forecast.followers) if forecast.followers else {}
-        plan = _Plan(self._versions_of(transaction, group))
-        fresh: dict[str, tuple[Batch, int]] = {}
-        for waiting in group:
-            batch = waiting[0]
-            try:
-                if batch.key in uses:
-                    self._check_same_body(batch, uses[batch.key])
-                    plan.repeated.append((waiting, uses[batch.key]))
-                elif batch.key in fresh:
-                    first, position = fresh[batch.key]
-                    _check_body(batch, first.digest, first.salts[0])
-                    plan.repeated.append((waiting, position))
-                else:
-                    if (tracked := batch.tracked) is not None:
-                        held = plan.tracked.get(tracked.name, positions.get(tracked.name))
-                        check_grows(tracked, held)
-                    plan.events += _placed(batch, plan.versions)
-                    plan.accepted.append(waiting)
-                    if tracked is not None:
-                        plan.tracked[tracked.name] = tracked.position
-                    if batch.key is not None:
-                        fresh[batch.key] = (batch, len(fresh))
-            except AsofError as exc:
-                plan.refused.append((waiting, exc))
-        return plan
-
     def _versions_of(
         self, transaction: AppendTransaction, group: Sequence[Waiting]
     ) -> dict[str, int]:
@@ -597,16 +518,8 @@ class Sequencer:
             versions |= transaction.stream_versions(wanted - versions.keys())
         return versions
 
-    def _check_same_body(self, batch: Batch, use: KeyUse) -> None:
-        first = next(self._store.rows(use.first_index, use.first_index + 1), None)
-        if first is None:
-            raise TamperError("a key stands for it, but it is missing", index=use.first_index)
-        if first.salt is None:
-            raise KeyReusedError(
-                f"the key {use.key!r} was used for entry {first.index}, whose payload was erased: "
-                "the bodies cannot be compared any more; use another key"
-            )
-        _check_body(batch, use.body_digest, first.salt)
+    def _row_at(self, index: int) -> Row | None:
+        return next(self._store.rows(index, index + 1), None)
 
     def _signed_head(self, frontier: Frontier, linked: Linked) -> Head:
         root = frontier.root()
@@ -625,72 +538,6 @@ class Sequencer:
 def _asks_for_keys(group: Sequence[Waiting]) -> bool:
     count = sum(len(batch.drafts) for batch, _ in group)
     return count > MAX_UNASKED and any(batch.key is not None for batch, _ in group)
-
-
-def _placed(batch: Batch, versions: dict[str, int]) -> list[Prepared]:
-    """The events with their versions; `versions` moves on only if the whole batch is accepted."""
-    reached: dict[str, int] = {}
-    events = []
-    for draft, commitment in zip(batch.drafts, batch.commitments, strict=True):
-        stream = draft.stream
-        before = reached[stream] if stream in reached else versions[stream]
-        if draft.expected_version is not None and draft.expected_version != before:
-            raise ConflictError(
-                f"the stream {stream!r} stands at version {before}, not {draft.expected_version}: "
-                "read it again and decide again"
-            )
-        reached[stream] = version = before + 1
-        events.append(Prepared(draft.actor, stream, draft.type, version, commitment))
-    versions.update(reached)
-    return events
-
-
-def _rows(
-    events: Sequence[Prepared], contents: Sequence[tuple[bytes, bytes]], linked: Linked
-) -> list[Row]:
-    """The rows to be stored: what `Row` names, in its order."""
-    at = linked.recorded_at
-    return [
-        as_row(
-            (
-                index,
-                at,
-                event.actor,
-                event.stream,
-                event.type,
-                event.version,
-                event.commitment,
-                salt,
-                payload,
-                leaf,
-            )
-        )
-        for index, (event, (salt, payload), leaf) in enumerate(
-            zip(events, contents, linked.leaf_hashes, strict=True), linked.first_index
-        )
-    ]
-
-
-def _key_uses(accepted: Collection[Waiting], first_index: int, tree_size: int) -> list[KeyUse]:
-    uses, position = [], first_index
-    for batch, _ in accepted:
-        if batch.key is not None:
-            uses.append(KeyUse(batch.key, batch.digest, position, len(batch.drafts), tree_size))
-        position += len(batch.drafts)
-    return uses
-
-
-def _check_body(batch: Batch, digest: bytes, salt: bytes) -> None:
-    if not batch.is_body_of(digest, salt):
-        raise KeyReusedError(
-            f"the idempotency key {batch.key!r} was used for another batch: nothing was written; "
-            "use a new key for a new batch"
-        )
-
-
-def _refuse_all(group: Sequence[Waiting], error: AsofError) -> None:
-    for _, answer in group:
-        answer.set_exception(error)
 
 
 def _unexpected(exc: BaseException) -> AsofError:

@@ -25,12 +25,13 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.clock import Clock
 from ledger.draft import Draft
 from ledger.errors import TamperError
+from ledger.group import Answer, Appended
 from ledger.guard import Guard, GuardMark, MemoryGuard
 from ledger.merkle import root_at
 from ledger.note import Signer
 from ledger.reader import Reader
 from ledger.receipt import Receipt
-from ledger.sequencer import Answer, Appended, Sequencer
+from ledger.sequencer import Sequencer
 from ledger.store import KeyUse, Store, Tracked
 
 __all__ = ["Answer", "Appended", "Draft", "Writer"]

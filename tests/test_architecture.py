@@ -37,7 +37,7 @@ LAYERS = (
     ),
     ("store",),
     (
-        "audit", "batch", "edge", "export", "guard", "keys", "opening", "places", "reader",
+        "audit", "batch", "edge", "export", "group", "guard", "keys", "opening", "places", "reader",
         "record", "sequencer", "stores", "writer",
     ),
     ("recorder", "lifecycle"),

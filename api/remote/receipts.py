@@ -21,8 +21,8 @@ from ledger.receipt import Receipt, check_receipt
 
 if TYPE_CHECKING:
     from ledger.draft import Draft
+    from ledger.group import Appended
     from ledger.note import VerifierKey
-    from ledger.sequencer import Appended
 
 __all__ = ["check_appended"]
 

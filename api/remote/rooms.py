@@ -19,8 +19,8 @@ from api.remote.client import Client, segment
 from api.remote.receipts import check_appended
 from ledger.canonical import parse_base64, parse_rfc3339
 from ledger.errors import MalformedError, UnknownOutcomeError
+from ledger.group import Appended
 from ledger.receipt import Receipt
-from ledger.sequencer import Appended
 
 if TYPE_CHECKING:
     from ledger.draft import Draft

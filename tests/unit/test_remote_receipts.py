@@ -11,10 +11,10 @@ import pytest
 from api.remote.receipts import check_appended
 from ledger.draft import Draft
 from ledger.errors import TamperError
+from ledger.group import Appended
 from ledger.keys import load_vkey
 from ledger.note import VerifierKey
 from ledger.opening import Ledger, create_ledger
-from ledger.sequencer import Appended
 from tests.support.ledgers import notes
 
 ORIGIN = "ledger.example.com/acme"

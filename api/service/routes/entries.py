@@ -34,7 +34,7 @@ from ledger.receipt import Receipt, format_receipt, spelled
 if TYPE_CHECKING:
     from api.main import Rooms
     from ledger.draft import Draft
-    from ledger.sequencer import Appended
+    from ledger.group import Appended
 
 __all__ = ["router"]
 
