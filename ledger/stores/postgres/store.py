@@ -316,7 +316,7 @@ class PostgresStore:
 
     def check_integrity(self, *, deep: bool = True) -> list[str]:
         """What the server says of itself and of the schema; `deep`: that the indexes over streams
-        hold what the tables hold, each read by itself, and that every stream has its name."""
+        hold what the tables hold, each read by itself, and that each name is of a first entry."""
         lines = [str(line) for (line,) in self._fetch(SQL["damage"], ())]
         try:
             with self._reading() as connection:

@@ -33,7 +33,7 @@ MAX_KNOWN: Final = 100_000
 
 
 class StreamNumbers:
-    """Names and numbers of streams. Used under the lock of the writing connection."""
+    """Names and numbers of streams. Used by the one thread that appends, or under its lock."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
